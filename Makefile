@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` and `make test` set up `.venv` by themselves. See `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed-all
+REAL_DATA ?=
+DEMO := demo
+REAL := $(if $(REAL_DATA),--real-data $(REAL_DATA))
+
+.PHONY: help setup demo test test-slow lint bench clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv and install everything, once
+
+$(READY): pyproject.toml constraints.txt
+	@echo "==> setting up $(VENV) with $$($(PYTHON) --version) (once; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@touch $@
+	@echo "==> $(VENV) is ready"
+
+demo: $(READY) ## build the small synthetic shop, run the floors and BM25, print the leaderboard
+	@$(BIN)/unimp-bench --home $(DEMO) build synthetic --size small
+	@$(BIN)/unimp-bench --home $(DEMO) run --model floors,bm25,oracle_history,oracle --task all --dataset synthetic-small
+	@$(BIN)/unimp-bench --home $(DEMO) leaderboard --dataset synthetic-small --csv $(DEMO)/leaderboard.csv
+	@echo "==> tasks in $(DEMO)/data/synthetic-small, leaderboard in $(DEMO)/leaderboard.csv"
+
+test: $(READY) lint ## lint, types, import contracts and all fast tests (REAL_DATA=DIR adds tests on real files)
+	@echo "==> fast tests"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(REAL)
+
+test-slow: $(READY) ## the tests that train or generate for longer
+	@echo "==> slow tests"
+	@$(BIN)/python -m pytest -m slow $(REAL)
+
+lint: $(READY)
+	@echo "==> ruff, mypy, import contracts"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(READY) ## measure ingestion against gzip and a plain Python loop
+	@$(BIN)/python benchmarks/ingest.py
+
+clean: ## remove the environment and the demo
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,97 @@
+"""Where everything stands under one home folder, and how files appear there: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unimp_bench.errors import ConfigError, IncompleteError
+
+
+def safe_name(name: str, kind: str = "name") -> str:
+    """The name, if it can be one folder: letters, digits, `.`, `_`, `-`; never a path or hidden."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "._-" for c in name) or not name.isascii():
+        raise ConfigError(f"{kind} '{name}' cannot name a folder; use letters, digits, '.', '_' and '-'")
+    return name
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds `data/`, `fits/`, `runs/` and `features/`."""
+
+    root: Path
+
+    def dataset(self, name: str) -> Path:
+        """Folder of a built dataset."""
+        return self.root / "data" / safe_name(name, "dataset")
+
+    def building(self, name: str, build_id: str) -> Path:
+        """Folder where that build works until it is whole."""
+        return self.root / "data" / ".building" / f"{safe_name(name, 'dataset')}-{build_id}"
+
+    def raw(self, name: str) -> Path:
+        """Folder of raw dumps that we generated or downloaded."""
+        return self.root / "raw" / safe_name(name, "raw folder")
+
+    def run(self, dataset: str, task: str, runner: str, run_id: str) -> Path:
+        """Folder of one run."""
+        return self.root / "runs" / dataset / task / safe_name(runner.replace(":", "-"), "runner") / run_id
+
+    @property
+    def runs(self) -> Path:
+        """Folder of all runs."""
+        return self.root / "runs"
+
+    def fit(self, fit_id: str) -> Path:
+        """Folder of one fitted runner; several tasks may share it."""
+        return self.root / "fits" / fit_id
+
+    @contextmanager
+    def locked(self, kind: str, name: str) -> Iterator[None]:
+        """Hold the only permission to write that thing; the system lets go of it if the process dies.
+
+        Raises:
+            IncompleteError: another process holds it.
+        """
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{kind}-{safe_name(name, kind)}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise IncompleteError(
+                f"another process is writing {kind} '{name}' in {self.root}; wait for it, or choose another name"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A sibling path to write to; it takes the name `path`, flushed to disk, only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that no other process ever sees half of it: it first loses its name."""
+    if not folder.exists():
+        return
+    doomed = folder.with_name(f".{folder.name}.{os.getpid()}.doomed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)

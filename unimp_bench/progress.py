@@ -1,0 +1,49 @@
+"""How long work reports that it goes on. The command line shows it; libraries and tests use the silent one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """What a stage may say while it works."""
+
+    def say(self, message: str) -> None:
+        """One line about what was found or decided."""
+
+    def start(self, name: str, total: int | None = None, unit: str = "rows") -> None:
+        """A stage of work begins; `total` in `unit`s where known ("bytes" is shown as MB)."""
+
+    def advance(self, count: int = 1) -> None:
+        """That many more units of the current stage are done. May be called from any thread."""
+
+    def finish(self) -> None:
+        """The current stage is done."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def say(self, message: str) -> None:
+        """Nothing."""
+
+    def start(self, name: str, total: int | None = None, unit: str = "rows") -> None:
+        """Nothing."""
+
+    def advance(self, count: int = 1) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+def tracked(items: Iterable[T], progress: Progress, name: str, total: int | None = None, unit: str = "rows") -> Iterator[T]:
+    """The items, one advance each."""
+    progress.start(name, total, unit)
+    for item in items:
+        yield item
+        progress.advance()
+    progress.finish()

@@ -1,0 +1,82 @@
+"""What a runner is: a dataclass whose fields are its parameters, with four methods.
+
+A runner sees `TaskData` (train and valid examples with answers, train interactions) and a `Catalogue`; test answers
+are in neither. It keeps nothing from one `predict` to the next, because one task's example may name another's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from unimp_bench.dataset import Catalogue
+from unimp_bench.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What a runner may learn one task from.
+
+    `train` and `valid` have the columns of `schemas.LABELLED_EXAMPLES`, `interactions` those of
+    `schemas.INTERACTIONS` (train rows of the cohort at hand), all lazy: collect only the columns you need.
+    """
+
+    train: pl.LazyFrame
+    valid: pl.LazyFrame
+    interactions: pl.LazyFrame
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True)
+class Context:
+    """Circumstances of a run. All randomness comes from `rng`, so equal seeds give equal answers."""
+
+    seed: int
+    scratch: Path  # a folder of the runner's own, kept if the run is killed and given again on resume
+    progress: Progress = field(default_factory=Silent)
+    truth: Path | None = None  # the synthetic shop's truth; given to runners with `reads_truth` only
+
+    def rng(self, *stage: str) -> np.random.Generator:
+        """A generator of that stage's own."""
+        return np.random.default_rng([self.seed, *(b for name in stage for b in name.encode())])
+
+
+@dataclass(frozen=True)
+class ScoreBlock:
+    """Scores of every item for some examples, for `ranking.top_items` to mask, order and cut.
+
+    `scores` is `(examples, items)` in `item_index` order; -inf or NaN means never to be recommended.
+    """
+
+    example_ids: list[str]
+    scores: NDArray[np.float32]
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """A system under test."""
+
+    tasks: ClassVar[frozenset[str]]
+    cohorts: ClassVar[frozenset[str]]  # cohorts that it can answer for; others count as "not applicable"
+    version: ClassVar[int]  # raise it when answers change
+    reads_truth: ClassVar[bool]  # opens the synthetic shop's truth; such rows are marked on every leaderboard
+
+    def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
+        """Learn from one or several tasks at once."""
+
+    def predict(
+        self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[pl.DataFrame | ScoreBlock]:
+        """Answer test examples (`schemas.EXAMPLES`), each exactly once, in frames of `schemas.PREDICTIONS` or blocks."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `fit` learned into an empty folder."""
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote."""
