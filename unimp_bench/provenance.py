@@ -113,3 +113,12 @@ def hash_outputs(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
     }
+
+
+def sha256_tree(folder: Path) -> str:
+    """One SHA-256 over the relative names and contents of all files of a folder, hidden ones left out."""
+    tree = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            tree.update(f"{path.relative_to(folder)}\0{sha256(path)}\n".encode())
+    return tree.hexdigest()
