@@ -27,7 +27,7 @@ from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.describe import describe, split_hash
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.keyed import index_of
-from unimp_bench.places import Home, atomic, remove
+from unimp_bench.places import Home, atomic, remove, sweep
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest, sha256, sha256_tree
 from unimp_bench.schemas import (
@@ -90,9 +90,9 @@ def build(home: Home, request: Request, *, force: bool = False, progress: Progre
             if folder.exists() and present is None:
                 raise IncompleteError(f"{folder} is there but no dataset; move it away or choose another --name")
             work = home.building(request.name, build_id)
-            _build(work, source, request, config, build_id, asked, inputs, progress)
+            if read_manifest(work) is None:  # else it was killed between its last file and its name
+                _build(work, source, request, config, build_id, asked, inputs, progress)
             remove(folder)
-            folder.parent.mkdir(parents=True, exist_ok=True)
             work.rename(folder)
         dataset = Dataset.open(home, request.name)
         for kind, rate in request.noise:
@@ -151,6 +151,7 @@ def _build(
 ) -> None:
     """Fill the work folder, manifest last."""
     work.mkdir(parents=True, exist_ok=True)
+    sweep(work)
     seconds: dict[str, float] = {}
     timed = partial(_timed, seconds)
     state = work / ".state"
@@ -176,7 +177,9 @@ def _build(
         **describe(interactions, items),
         **request.facts,
     }
-    write_toml({"source": request.source, "domains": list(request.places.domains), **config.request()}, work / "config.toml")
+    write_toml(
+        {"source": request.source, "domains": list(request.places.domains), **config.request()}, work / "config.toml"
+    )
     manifest = Manifest(
         "dataset",
         build_id,
@@ -191,7 +194,6 @@ def _build(
     audit.require(checks)
     with atomic(work / "README.md") as draft:
         draft.write_text(cards.card(dataset, checks))
-    images.discard(state / "pictures")
     remove(state)
     rows = {str(p.relative_to(work)): tables.count(p) for p in sorted(work.rglob("*.parquet"))}
     Manifest(**{**manifest.__dict__, "outputs": hash_outputs(work), "rows": rows}).write(work)
@@ -204,9 +206,7 @@ def _timed(seconds: dict[str, float], name: str, stage: Any) -> Any:
     return outcome
 
 
-def _interactions(
-    state: Path, source: Source, request: Request, config: BuildConfig, progress: Progress
-) -> Canonical:
+def _interactions(state: Path, source: Source, request: Request, config: BuildConfig, progress: Progress) -> Canonical:
     """The canonical frames, from the state folder if an earlier attempt got that far."""
     marker = state / "canonical.json"
     if not marker.is_file():

@@ -88,6 +88,14 @@ def atomic(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder that nobody else writes now: drafts, and folders half removed."""
+    for draft in folder.rglob(".*.draft"):
+        draft.unlink()
+    for doomed in folder.glob(".*.doomed"):
+        shutil.rmtree(doomed)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder so that no other process ever sees half of it: it first loses its name."""
     if not folder.exists():

@@ -40,7 +40,9 @@ class Silent:
         """Nothing."""
 
 
-def tracked(items: Iterable[T], progress: Progress, name: str, total: int | None = None, unit: str = "rows") -> Iterator[T]:
+def tracked(
+    items: Iterable[T], progress: Progress, name: str, total: int | None = None, unit: str = "rows"
+) -> Iterator[T]:
     """The items, one advance each."""
     progress.start(name, total, unit)
     for item in items:

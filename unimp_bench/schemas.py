@@ -1,5 +1,6 @@
-"""Every table that unimp-bench writes: its name, version, key and columns (units: times UTC ms, prices USD, ratings 1-5).
+"""Every table that unimp-bench writes: its name, version, key and columns.
 
+Units: times in UTC milliseconds, prices in USD, ratings 1-5.
 This file says what a column *is*; `tables.py` is the only place that reads and writes them.
 """
 

@@ -38,13 +38,26 @@ def _metadata(table: Table) -> dict[bytes, bytes]:
     return meta
 
 
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type with 32-bit offsets: what readers expect, and what `datasets` knows as a picture."""
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind):
+        return pa.binary()
+    if pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _plain(f.type)) for f in kind])
+    return kind
+
+
 class Writer:
     """Appends frames to one file; each must follow the one before in the order of the key."""
 
     def __init__(self, path: Path, table: Table) -> None:
         self._table = table
-        schema = empty(table.columns).to_arrow().schema.with_metadata(_metadata(table))
-        self._schema = schema
+        plain = [pa.field(f.name, _plain(f.type)) for f in empty(table.columns).to_arrow().schema]
+        self._schema = schema = pa.schema(plain, metadata=_metadata(table))
         # Pictures are compressed already; text gains a third from zstd.
         pictures = IMAGE in table.columns.values()
         self._rows_a_group = _PICTURE_ROW_GROUP if pictures else _ROW_GROUP
@@ -67,12 +80,14 @@ class Writer:
         if any(frame[name].null_count() for name in key):
             raise ValueError(f"{self._table.name}: null in key {key}")
         first, last = frame.select(key).row(0), frame.select(key).row(-1)
-        if frame.select(pl.struct(key).is_duplicated().any()).item() or (self._last is not None and first <= self._last):
+        if frame.select(pl.struct(key).is_duplicated().any()).item() or (
+            self._last is not None and first <= self._last
+        ):
             raise ValueError(f"{self._table.name}: key {key} is not unique and ascending")
         self._last = last
         self.rows += frame.height
-        arrow = frame.rechunk().to_arrow().cast(self._schema)
-        self._file.write_table(arrow, row_group_size=self._rows_a_group)
+        for part in frame.iter_slices(self._rows_a_group):
+            self._file.write_table(part.rechunk().to_arrow().cast(self._schema))
 
     def close(self) -> None:
         """Write the footer."""

@@ -14,7 +14,7 @@ from unimp_bench import tables
 from unimp_bench.config import BuildConfig
 from unimp_bench.progress import Progress
 from unimp_bench.schemas import ANSWERS, EXAMPLES, LABELLED_EXAMPLES
-from unimp_bench.tasks.building import Builder, Settings, missing
+from unimp_bench.tasks.building import Builder, Settings
 from unimp_bench.tasks.prompts import PROMPTS_VERSION
 from unimp_bench.tasks.spec import TASKS
 
@@ -39,9 +39,9 @@ def write_tasks(
         lean=config.lean,
     )
     builder = Builder(items, settings)
-    reasons = missing(items, interactions)
     done: dict[str, Any] = {}
-    skipped = {task: reason for task, reason in reasons.items() if reason is not None}
+    said = interactions.select("rating", "explanation").count()
+    skipped = builder.missing(*said.row(0))
     for task, reason in skipped.items():
         progress.say(f"no {task}: {reason}")
     for task in TASKS:

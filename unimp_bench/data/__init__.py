@@ -1,0 +1,1 @@
+"""Raw data in, labelled interactions, items and pictures out."""

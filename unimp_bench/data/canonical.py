@@ -24,7 +24,7 @@ from unimp_bench.schemas import RAW_ITEMS, RAW_TEXTS, SEALED_INTERACTIONS, confo
 
 @dataclass(frozen=True)
 class Canonical:
-    """Labelled interactions (`schemas.SEALED_INTERACTIONS`, explanations still null), raw items, and what was counted."""
+    """Labelled interactions (`schemas.SEALED_INTERACTIONS`, explanations still null), raw items and counts."""
 
     interactions: pl.DataFrame
     items: pl.DataFrame
@@ -55,8 +55,8 @@ def canonical(source: Source, config: BuildConfig, drops: DropLog, progress: Pro
         rows, passes = _cored(rows, config, drops, "core after requirements")
     if rows.is_empty():
         raise ConfigError(
-            f"no interaction of {sum(raw_counts.values()):,} survives the ({config.core_user}, {config.core_item})-core "
-            "(users, items); lower --core"
+            f"none of {sum(raw_counts.values()):,} interactions survives the core filter (users {config.core_user}, "
+            f"items {config.core_item}); lower --core"
         )
     progress.say(
         f"{rows.height:,} interactions, {rows['user_id'].n_unique():,} users, {rows['item_id'].n_unique():,} items "
@@ -89,10 +89,9 @@ def _apart(rows: pl.DataFrame, config: BuildConfig, drops: DropLog) -> pl.DataFr
     domain can reach a history of the training domains.
     """
     new = pl.col("domain").is_in(list(config.new_domains))
-    user = pl.when(new).then(pl.format("{}@{}", "user_id", "domain"))
-    if not config.merge_users:
-        user = user.when(pl.lit(True)).then(pl.format("{}_{}", "user_id", "domain"))
-    rows = rows.with_columns(pl.col("user_id").alias("person"), user.otherwise(pl.col("user_id")).alias("user_id"))
+    known_as = pl.col("user_id") if config.merge_users else pl.format("{}_{}", "user_id", "domain")
+    user = pl.when(new).then(pl.format("{}@{}", "user_id", "domain")).otherwise(known_as)
+    rows = rows.with_columns(pl.col("user_id").alias("person"), user.alias("user_id"))
     if not config.new_domains:
         return rows
     known = rows.filter(~new)["item_id"].unique()

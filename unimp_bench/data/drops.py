@@ -38,7 +38,9 @@ class DropLog:
             self.add(stage, domain, name, rows)
         if self._keep:
             kept = [c for c in ("domain", "source_row", "user_id", "item_id") if c in bad_rows.columns]
-            self._rejects.append(bad_rows.select(pl.lit(stage).alias("stage"), pl.col("_reason").alias("reason"), *kept))
+            self._rejects.append(
+                bad_rows.select(pl.lit(stage).alias("stage"), pl.col("_reason").alias("reason"), *kept)
+            )
         return marked.filter(pl.col("_reason").is_null()).drop("_reason")
 
     def frame(self) -> pl.DataFrame:

@@ -18,8 +18,8 @@ from unimp_bench.keyed import string_keys, uniform
 _MOST_POSITIVES = 3
 _LEAST_TRAIN = 5  # rows that must stay in training when positives are withheld
 
-_LAST = pl.len().over("user_id") - 1
-_FROM_END = _LAST - pl.col("position")  # 0 for a user's last row
+_last = pl.len().over("user_id") - 1
+_from_end = _last - pl.col("position")  # 0 for a user's last row
 
 
 def _new_domain(config: BuildConfig) -> pl.Expr:
@@ -32,7 +32,9 @@ def new_users(frame: pl.DataFrame, share: float, seed: int) -> pl.Series:
     A person's stratum is the domain of most of their rows (the alphabetically first of equals).
     """
     per_domain = frame.group_by("person", "domain").len()
-    stratum = per_domain.sort("person", pl.col("len").neg(), "domain").unique("person", keep="first", maintain_order=True)
+    stratum = per_domain.sort("person", "len", "domain", descending=[False, True, False]).unique(
+        "person", keep="first", maintain_order=True
+    )
     draw = pl.Series("_draw", string_keys(stratum["person"], "new_user", seed))
     drawn = stratum.with_columns(draw).sort("domain", "_draw", "person")
     rank = pl.int_range(pl.len()).over("domain")
@@ -45,8 +47,8 @@ def withheld_counts(users: pl.Series, lengths: pl.Series, seed: int) -> pl.Serie
     A user too short to keep five training rows gives fewer.
     """
     wanted = (uniform(string_keys(users, "positives", seed)) * _MOST_POSITIVES).astype("int64")
-    spare = (lengths - 2 - _LEAST_TRAIN).clip(0, _MOST_POSITIVES - 1)
-    return pl.DataFrame({"wanted": wanted, "spare": spare.cast(pl.Int64)}).select(pl.min_horizontal("wanted", "spare")).to_series()
+    spare = (lengths.cast(pl.Int64) - 2 - _LEAST_TRAIN).clip(0, _MOST_POSITIVES - 1)
+    return pl.DataFrame({"wanted": wanted, "spare": spare}).select(pl.min_horizontal("wanted", "spare")).to_series()
 
 
 def paper(frame: pl.DataFrame, config: BuildConfig) -> pl.DataFrame:
@@ -62,13 +64,13 @@ def paper(frame: pl.DataFrame, config: BuildConfig) -> pl.DataFrame:
     users = frame.group_by("user_id").agg(pl.len().alias("length")).sort("user_id")
     users = users.with_columns(withheld_counts(users["user_id"], users["length"], config.seed).alias("extra"))
     split = (
-        pl.when(_FROM_END == 0)
+        pl.when(_from_end == 0)
         .then(pl.lit("test"))
         .when(pl.col("cohort") == "new_user")
         .then(pl.lit("withheld"))
-        .when(_FROM_END == 1)
+        .when(_from_end == 1)
         .then(pl.lit("valid"))
-        .when(_FROM_END < 2 + pl.col("extra"))
+        .when(_from_end < 2 + pl.col("extra"))
         .then(pl.lit("withheld"))
         .otherwise(pl.lit("train"))
     )
@@ -78,7 +80,13 @@ def paper(frame: pl.DataFrame, config: BuildConfig) -> pl.DataFrame:
 
 def leave_last_out(frame: pl.DataFrame, config: BuildConfig) -> pl.DataFrame:
     """Last row test, second-last validation, rest training, nobody held out: the form of published tables."""
-    split = pl.when(_FROM_END == 0).then(pl.lit("test")).when(_FROM_END == 1).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    split = (
+        pl.when(_from_end == 0)
+        .then(pl.lit("test"))
+        .when(_from_end == 1)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("train"))
+    )
     cohort = pl.when(_new_domain(config)).then(pl.lit("new_domain")).otherwise(pl.lit("in_domain"))
     return frame.with_columns(split.alias("split"), cohort.alias("cohort"))
 
@@ -93,7 +101,7 @@ def official_code(frame: pl.DataFrame, config: BuildConfig) -> pl.DataFrame:
     draw = pl.Series("_draw", uniform(string_keys(users["user_id"], "official_code", config.seed)))
     ranked = users.with_columns((draw.rank("ordinal") - 1) / max(users.height, 1)).rename({"_draw": "_part"})
     part = frame.join(ranked.select("user_id", "_part"), on="user_id", how="left", maintain_order="left")
-    last = _FROM_END == 0
+    last = _from_end == 0
     split = (
         pl.when(pl.col("_part") < 0.8)
         .then(pl.lit("train"))

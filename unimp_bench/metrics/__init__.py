@@ -1,0 +1,1 @@
+"""Values per example and what becomes of them: the metric suite and its statistics."""

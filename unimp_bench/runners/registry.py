@@ -1,13 +1,14 @@
 """Runners by name: an open set, filled by anyone's package through the entry-point group `unimp_bench.runners`.
 
-Names are read from package metadata, so listing them imports nothing. `load` imports the one module that is asked for and
-turns `key=value` strings into the fields of the runner's dataclass, by their annotations. A runner whose module is
+Names are read from package metadata, so listing them imports nothing. `load` imports the one module that is asked for
+and turns `key=value` strings into the fields of the runner's dataclass, by their annotations. A runner whose module is
 called `floors` is a floor: it belongs to the group of that name.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -170,7 +171,7 @@ def _value(text: str, kind: Any) -> Any:
             number = kind(text)
         except ValueError:
             raise ValueError(f"is not {'a whole' if kind is int else 'a'} number") from None
-        if number != number:
+        if math.isnan(number):
             raise ValueError("is not a number")
         return number
     raise ValueError(f"cannot be given on the command line (its type is {kind})")

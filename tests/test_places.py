@@ -1,0 +1,51 @@
+"""Files appear whole or not at all; one writer at a time; names never leave their folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.places import Home, atomic, remove, safe_name, sweep
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as draft:
+        draft.write_text("half")
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "naïve", "a b", "a\n"])
+def test_a_name_that_could_leave_its_folder_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name a folder"):
+        safe_name(name)
+
+
+def test_a_second_writer_is_refused_with_one_line(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.locked("dataset", "x"):
+        with (
+            pytest.raises(IncompleteError, match="another process is writing dataset 'x'"),
+            home.locked("dataset", "x"),
+        ):
+            pass
+        with home.locked("dataset", "y"):
+            pass
+    with home.locked("dataset", "x"):
+        pass
+
+
+def test_sweep_and_remove(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / ".x.1.draft").write_text("")
+    (tmp_path / "a" / ".old.1.doomed").mkdir()
+    sweep(tmp_path / "a")
+    assert [p.name for p in sorted((tmp_path / "a").rglob("*"))] == ["b"]
+    remove(tmp_path / "a")
+    remove(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+"""Somebody's table of any usual form, as a stream of frames: CSV (plain, gzip, zip), JSON lines, Parquet.
+
+CSV is read by pyarrow, which streams, keeps line ends inside quotes and names the row that it cannot read; every CSV
+and JSON value comes out as text, so that `007` stays `007`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from unimp_bench import tables
+from unimp_bench.data.blocks import blocks, damaged, open_bytes
+from unimp_bench.data.records import parse_record, read_columns
+from unimp_bench.errors import InputError
+from unimp_bench.progress import Progress, Silent
+
+_JSON = (".jsonl", ".json", ".ndjson")
+_PARQUET = (".parquet", ".pq")
+_SAMPLE = 1_000  # JSON lines whose keys are taken as the columns
+_CSV_BLOCK = 4 << 20
+
+
+@dataclass(frozen=True)
+class ForeignTable:
+    """An opened table: its path, its kind and its column names in the order of the file."""
+
+    path: Path
+    kind: str
+    columns: tuple[str, ...]
+
+    def read(self, columns: Sequence[str], progress: Progress, only: pl.Series | None = None) -> pl.DataFrame:
+        """Some columns with `source_row`, the 0-based row (JSON: line), of all rows or only of those named.
+
+        Raises:
+            InputError: the file cannot be read to its end; names the line where that is known.
+        """
+        numbers = None if only is None else only.unique().sort()
+        if self.kind == "json":
+            kinds = dict.fromkeys(columns, pl.String)
+            return read_columns(self.path, kinds, progress, None if numbers is None else numbers.to_numpy())
+        parts = [pl.DataFrame(schema={"source_row": pl.Int64} | dict.fromkeys(columns, pl.String))]
+        for part in self._parts(columns, progress):
+            kept = part if numbers is None else part.join(numbers.to_frame("source_row"), on="source_row", how="semi")
+            parts.append(kept)
+        return pl.concat(parts if self.kind == "csv" else parts[1:])
+
+    def _parts(self, columns: Sequence[str], progress: Progress) -> Iterator[pl.DataFrame]:
+        if self.kind == "parquet":
+            yield (
+                tables.scan_foreign(self.path)
+                .select(columns)
+                .with_row_index("source_row")
+                .with_columns(pl.col("source_row").cast(pl.Int64))
+                .collect()
+            )
+            return
+        first = 0
+        progress.start(self.path.name)
+        for batch in _csv(self.path, columns):
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            yield frame.insert_column(0, pl.Series("source_row", np.arange(first, first + frame.height)))
+            first += frame.height
+            progress.advance(frame.height)
+        progress.finish()
+
+    def records(self, progress: Progress) -> Iterator[dict[str, Any]]:
+        """All rows as dicts; JSON and Parquet values keep their types."""
+        if self.kind == "json":
+            for block in blocks(self.path, progress):
+                for number, line in block.lines():
+                    yield parse_record(self.path, number, line)
+            return
+        for part in self._parts(self.columns, progress):
+            yield from part.drop("source_row").iter_rows(named=True)
+
+
+def open_table(path: Path) -> ForeignTable:
+    """Find out what the file is and which columns it has.
+
+    Raises:
+        InputError: no such file, of no known kind, or without columns.
+    """
+    if not path.is_file():
+        raise InputError("no such file", path, "check the path")
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix in _PARQUET:
+        return ForeignTable(path, "parquet", tuple(tables.scan_foreign(path).collect_schema().names()))
+    if suffix in _JSON:
+        columns: dict[str, None] = {}
+        lines = ForeignTable(path, "json", ()).records(Silent())
+        for _, record in zip(range(_SAMPLE), lines, strict=False):
+            columns.update(dict.fromkeys(record))
+        return _named(path, "json", list(columns))
+    with ExitStack() as stack:
+        return _named(path, "csv", _reader(path, None, stack).schema.names)
+
+
+def _named(path: Path, kind: str, columns: list[str]) -> ForeignTable:
+    if not columns:
+        raise InputError("no column", path, "the file seems to be empty")
+    if len(set(columns)) < len(columns):
+        raise InputError("two columns of one name", path, "rename one")
+    return ForeignTable(path, kind, tuple(columns))
+
+
+def _stream(path: Path, stack: ExitStack) -> IO[bytes]:
+    """The unpacked bytes of a plain, gzip or zip file; a zip must hold one table."""
+    if not zipfile.is_zipfile(path):
+        return open_bytes(path, stack)[1]
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        names = [n for n in archive.namelist() if n.lower().endswith((".csv", ".tsv", ".txt")) and "__MACOSX" not in n]
+        if len(names) != 1:
+            raise InputError(f"{len(names)} tables", path, "a zip must hold exactly one CSV")
+        return stack.enter_context(archive.open(names[0]))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise damaged(path, error) from None
+
+
+def _reader(path: Path, columns: Sequence[str] | None, stack: ExitStack) -> pacsv.CSVStreamingReader:
+    stream = _stream(path, stack)
+    tabs = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    names = None if columns is None else list(columns)
+    kinds = None if names is None else dict.fromkeys(names, pa.large_string())
+    try:
+        return pacsv.open_csv(
+            pa.PythonFile(stream, mode="r"),
+            # One thread: only then does an error say which row it means.
+            read_options=pacsv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
+            parse_options=pacsv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=names, column_types=kinds, null_values=[""], strings_can_be_null=True
+            ),
+        )
+    except (pa.ArrowException, EOFError, OSError, UnicodeDecodeError) as error:
+        raise _refused(path, error) from None
+
+
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with ExitStack() as stack:
+        reader = _reader(path, columns, stack)
+        while True:
+            try:
+                yield reader.read_next_batch()
+            except StopIteration:
+                return
+            except (pa.ArrowException, EOFError, OSError, zipfile.BadZipFile) as error:
+                raise _refused(path, error) from None
+
+
+def _refused(path: Path, error: BaseException) -> InputError:
+    if isinstance(error, EOFError):
+        return damaged(path, error)
+    text = " ".join(str(error).split())
+    if "straddling object" in text:
+        return InputError(f"row over {_CSV_BLOCK >> 20} MiB", path, "a quote may be left open; mend it")
+    return InputError(f"no readable table ({text[:160]})", path, "mend that row, or give JSON lines or Parquet")

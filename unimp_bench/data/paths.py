@@ -1,0 +1,35 @@
+"""Category paths as people write them into one table cell."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from unimp_bench.data import values
+
+_SEPARATORS = (" > ", ">", "|", " / ")
+# In an unquoted list a comma followed by a space belongs to a name ("Clothing, Shoes & Jewelry"), a bare one separates.
+_BARE_COMMA = re.compile(r",(?! )")
+
+
+def first_path(cell: object) -> list[str] | None:
+    """One path, root first: of a list, a list of lists, `a > b`, `a|b`, `['a', 'b']` or the bare `[[a,b],[c]]`."""
+    if isinstance(cell, list):
+        nested = any(isinstance(one, list) for one in cell)
+        return values.best_path(cell) if nested else values.path(cell)
+    if not isinstance(cell, str) or not cell.strip():
+        return None
+    text = cell.strip()
+    if text[0] == "[" and text[-1] == "]":
+        try:
+            literal = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            literal = None
+        if isinstance(literal, list):
+            return first_path(literal)
+        paths = [part.strip("[]") for part in re.split(r"\]\s*,\s*\[", text)]
+        return values.best_path([[name.strip() for name in _BARE_COMMA.split(path)] for path in paths])
+    for mark in _SEPARATORS:
+        if mark in text:
+            return values.path([name.strip() for name in text.split(mark)])
+    return values.path([text])

@@ -1,0 +1,150 @@
+"""The leaderboard: one row a (dataset, cohort, task, runner, metric), with everything one needs to distrust it.
+
+Rows of different split hashes, dataset builds, task versions or variants never stand in one table. Of equal requests
+the newest run counts, of a runner's versions the newest; runs with a limit never enter. Several seeds are one row: mean
+of the values and of the interval's ends, and the deviation of the values. `tier` is filled by the paired tests that are
+yet to come; it is null until then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import polars as pl
+
+from unimp_bench.metrics.spec import METRICS
+from unimp_bench.places import Home, atomic
+from unimp_bench.provenance import digest
+from unimp_bench.results import Record, records
+from unimp_bench.schemas import COHORTS
+from unimp_bench.tasks.spec import TASKS
+
+COLUMNS: dict[str, type[pl.DataType]] = {
+    "dataset": pl.String,
+    "dataset_id": pl.String,
+    "split_hash": pl.String,
+    "protocol": pl.String,
+    "variant": pl.String,
+    "task": pl.String,
+    "task_version": pl.Int64,
+    "cohort": pl.String,
+    "metric": pl.String,
+    "runner": pl.String,
+    "runner_version": pl.Int64,
+    "reads_truth": pl.Boolean,
+    "parameters": pl.String,  # JSON
+    "parameters_hash": pl.String,
+    "seeds": pl.String,  # comma-separated
+    "value": pl.Float64,
+    "deviation": pl.Float64,  # of the seeds' values; null for one seed
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "tier": pl.Int64,
+    "n": pl.Int64,
+    "unanswered": pl.Int64,
+    "seconds_fit": pl.Float64,
+    "seconds_predict": pl.Float64,
+    "peak_megabytes": pl.Float64,
+    "device": pl.String,
+    "date": pl.String,
+    "git_commit": pl.String,
+}
+TABLE = ("dataset", "dataset_id", "split_hash", "protocol", "variant", "task", "task_version", "cohort", "metric")
+_LINE = ("runner", "parameters_hash")
+
+
+def rows(home: Home, dataset: str | None = None, task: str | None = None) -> pl.DataFrame:
+    """The leaderboard in the columns of `COLUMNS`; tables one after another, best value first in each.
+
+    Raises:
+        IncompleteError: a finished run's files cannot be read.
+    """
+    lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in records(home, dataset, task):
+        if run.request["limit"] is None:
+            for line in _lines(run):
+                lines.setdefault(tuple(line[name] for name in (*TABLE, *_LINE)), []).append(line)
+    pooled = [_pooled(of_one) for of_one in lines.values()]
+    pooled.sort(key=_order)
+    return pl.DataFrame(pooled, schema=COLUMNS)
+
+
+def _lines(run: Record) -> list[dict[str, Any]]:
+    """One run's rows, with a single seed."""
+    request, manifest = run.request, run.manifest
+    shared = {
+        **{name: request[name] for name in ("dataset", "dataset_id", "split_hash", "protocol", "variant", "task")},
+        **{name: request[name] for name in ("task_version", "runner", "runner_version", "reads_truth", "seed")},
+        "parameters": json.dumps(request["parameters"], sort_keys=True, default=str),
+        "parameters_hash": digest(request["parameters"])[:8],
+        "seconds_fit": manifest.seconds["fit"],
+        "seconds_predict": manifest.seconds["predict"],
+        "peak_megabytes": manifest.facts["peak_megabytes"],
+        "device": manifest.facts["device"],
+        "date": manifest.created,
+        "git_commit": manifest.git_commit,
+    }
+    names = ("metric", "value", "low", "high", "n", "unanswered")
+    return [{**shared, "cohort": row["slice"], **{name: row[name] for name in names}} for row in run.metrics]
+
+
+def _pooled(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several seeds of one runner as one row."""
+    newest = max(line["runner_version"] for line in lines)
+    by_seed: dict[int, dict[str, Any]] = {}
+    for line in sorted(lines, key=lambda line: str(line["date"])):
+        if line["runner_version"] == newest:
+            by_seed[line["seed"]] = line
+    seeds = [by_seed[seed] for seed in sorted(by_seed)]
+    values = [line["value"] for line in seeds]
+    known = None not in values
+    last = max(seeds, key=lambda line: str(line["date"]))
+    return {
+        **{name: last[name] for name in COLUMNS if name in last},
+        "seeds": ",".join(str(line["seed"]) for line in seeds),
+        "value": fmean(values) if known else None,
+        "deviation": stdev(values) if known and len(values) > 1 else None,
+        "low": _mean([line["low"] for line in seeds]),
+        "high": _mean([line["high"] for line in seeds]),
+        "tier": None,
+        "unanswered": max(line["unanswered"] for line in seeds),
+        "seconds_fit": round(sum(line["seconds_fit"] for line in seeds), 3),
+        "seconds_predict": round(sum(line["seconds_predict"] for line in seeds), 3),
+        "peak_megabytes": max(line["peak_megabytes"] for line in seeds),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _order(line: dict[str, Any]) -> tuple[Any, ...]:
+    """Tables in the order of tasks, cohorts and metrics as they are declared; the best first, no value last."""
+    spec = METRICS[line["metric"]]
+    value = line["value"]
+    quality = float("inf") if value is None else -value if spec.higher_is_better else value
+    return (
+        line["dataset"],
+        line["split_hash"],
+        line["dataset_id"],
+        list(TASKS).index(line["task"]),
+        line["task_version"],
+        line["variant"],
+        COHORTS.index(line["cohort"]),
+        line["metric"] != TASKS[line["task"]].metric,
+        list(METRICS).index(line["metric"]),
+        quality,
+        line["runner"],
+        line["parameters_hash"],
+    )
+
+
+def write_csv(board: pl.DataFrame, path: Path) -> None:
+    """Write the leaderboard, whole or not at all."""
+    with atomic(path) as draft:
+        board.write_csv(draft)

@@ -1,0 +1,70 @@
+"""Scoring: predictions beside sealed answers, one value an example and metric, and aggregates derived from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from unimp_bench.dataset import Dataset
+from unimp_bench.metrics.pairs import MetricContext, unanswered
+from unimp_bench.metrics.spec import METRICS, names_of, score
+from unimp_bench.schemas import COHORTS, RESULTS
+from unimp_bench.tasks.spec import TASKS
+
+_SEED = 0  # of the bootstrap: equal values have equal intervals, whoever made them
+_COLUMNS = [name for name in RESULTS.columns if name != "run_id"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring found.
+
+    `scores` has the columns of `schemas.SCORES`, `metrics` those of `schemas.RESULTS` but the run: one row a metric and
+    cohort. `not_computed` gives the reason by "metric of cohort".
+    """
+
+    scores: pl.DataFrame
+    metrics: pl.DataFrame
+    not_computed: dict[str, str]
+
+
+def suite(task: str) -> list[str]:
+    """Names of the metrics of a task, the first of the leaderboard first."""
+    first = TASKS[task].metric
+    return [first, *(name for name in names_of(TASKS[task].answer) if name != first)]
+
+
+def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examples: pl.DataFrame) -> Scored:
+    """Score predictions on the examples that were asked.
+
+    Args:
+        data: the dataset, whose sealed answers are opened here.
+        task: name of the task.
+        predictions: columns of `schemas.PREDICTIONS` for the task's answer kind.
+        examples: at least example_id and cohort of all examples that were asked.
+
+    Raises:
+        PredictionError: an example is answered twice, or an answer cannot be read.
+        IncompleteError: the dataset lacks an answer.
+    """
+    kind = TASKS[task].answer
+    answers = examples.select("example_id", "cohort").join(data.sealed_answers(task), on="example_id", how="left")
+    view = data.catalogue()
+    scores = score(suite(task), answers, predictions, MetricContext(view=view))
+    silent = unanswered(answers, predictions, kind)
+    rows, not_computed = [], {}
+    cohorts = [cohort for cohort in COHORTS if cohort in answers["cohort"]]
+    for name in suite(task):
+        for cohort in cohorts:
+            of_cohort = pl.col("cohort") == cohort
+            values = scores.filter(of_cohort & (pl.col("metric") == name))["value"].drop_nulls()
+            found = METRICS[name].interval(values.to_numpy(), seed=_SEED)
+            if found.value is None:
+                not_computed[f"{name} of {cohort}"] = f"needs more examples than {len(values)}"
+            asked = silent.filter(of_cohort)
+            rows.append(
+                (name, cohort, found.value, found.low, found.high, asked.height, int(asked["unanswered"].sum()))
+            )
+    metrics = pl.DataFrame(rows, schema={name: RESULTS.columns[name] for name in _COLUMNS}, orient="row")
+    return Scored(scores, metrics, not_computed)
