@@ -8,8 +8,11 @@ scores 1 there. Pictures are 16 x 16 JPEGs, one for every item but i03.
 from __future__ import annotations
 
 import io
+import shutil
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -148,8 +151,14 @@ def _image_rows() -> pl.DataFrame:
     return conform(pl.DataFrame(rows), IMAGES.columns)
 
 
+@cache
+def _template() -> TemporaryDirectory[str]:
+    folder = TemporaryDirectory()  # goes when the process ends
+    build_shop(Home(Path(folder.name)))
+    return folder
+
+
 def home_at(path: Path) -> Home:
-    """A home whose one dataset is the shop."""
-    home = Home(path)
-    build_shop(home)
-    return home
+    """A home whose one dataset is the shop; built once a process, then copied."""
+    shutil.copytree(_template().name, path)
+    return Home(path)

@@ -91,6 +91,7 @@ class Asked:
     def _masked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Ready lists without items that are seen or not of the cohort's catalogue, cut to `LISTED`."""
         check.lists(frame)
+        check.ordered(frame)  # before masking, which could hide it
         columns = ["item_ids", "scores"]
         scores = pl.when(pl.col("scores").is_null()).then(pl.col("item_ids").list.eval(pl.lit(None, dtype=pl.Float32)))
         rows = frame.with_columns(scores.otherwise("scores").alias("scores")).with_row_index("row")

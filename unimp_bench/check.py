@@ -105,10 +105,17 @@ def lists(frame: pl.DataFrame) -> None:
     _none(frame.filter(scores.is_not_null() & ~finite), "a score that is not a finite number")
 
 
+def ordered(frame: pl.DataFrame) -> None:
+    """Whether no list's scores rise.
+
+    Raises:
+        PredictionError: they do.
+    """
+    _none(frame.filter(pl.col("scores").list.diff().list.max() > 0), "scores that rise along the list")
+
+
 def _ranked(frame: pl.DataFrame, examples: pl.DataFrame, catalogue: Catalogue, seen: pl.DataFrame) -> None:
-    scores = pl.col("scores")
-    rising = scores.list.diff().list.max() > 0
-    _none(frame.filter(rising), "scores that rise along the list")
+    ordered(frame)
     pairs = (
         frame.select("example_id", pl.col("item_ids").alias("item_id"))
         .filter(pl.col("item_id").list.len() > 0)

@@ -18,7 +18,7 @@ import polars as pl
 
 from unimp_bench import audit, cards, tables
 from unimp_bench.config import BuildConfig, write_toml
-from unimp_bench.data import explanations, images, noise
+from unimp_bench.data import explanations, images, noise, sentires
 from unimp_bench.data.canonical import Canonical, canonical
 from unimp_bench.data.drops import DropLog
 from unimp_bench.data.opening import Places, open_source
@@ -160,7 +160,7 @@ def _build(
     pictures = timed("images", lambda: _pictures(work, state, raw_items, source, request, progress))
     items = _final_items(raw_items, pictures)
     tables.write(items, work / "visible/items.parquet", ITEMS)
-    interactions = timed("explanations", lambda: _explained(whole.interactions, request, config, progress))
+    interactions = timed("explanations", lambda: _explained(whole.interactions, request, progress))
     tables.write(interactions, work / "sealed/interactions.parquet", SEALED_INTERACTIONS)
     tables.write(interactions.filter(pl.col("split") == "train"), work / "visible/interactions.parquet", INTERACTIONS)
     tasks = timed("tasks", lambda: write_tasks(work, interactions, items, config, progress))
@@ -253,10 +253,10 @@ def _final_items(raw: pl.DataFrame, pictures: pl.DataFrame) -> pl.DataFrame:
     return conform(joined.with_columns(pl.Series("item_index", index_of(joined["item_id"]))), ITEMS.columns)
 
 
-def _explained(interactions: pl.DataFrame, request: Request, config: BuildConfig, progress: Progress) -> pl.DataFrame:
+def _explained(interactions: pl.DataFrame, request: Request, progress: Progress) -> pl.DataFrame:
     """The interactions with their explanation sentence; the lexicon of features comes from train reviews only."""
     if request.explanations is not None:
-        return explanations.from_sentires(request.explanations, interactions, config.seed)
+        return sentires.from_sentires(request.explanations, interactions, progress=progress)
     if interactions["review_text"].null_count() == interactions.height:
         return interactions
     progress.say("choosing explanation sentences")

@@ -38,7 +38,7 @@ def write_tasks(
         hardness=config.hardness,
         lean=config.lean,
     )
-    builder = Builder(items, settings)
+    builder = Builder(items, settings, config.new_domains)
     done: dict[str, Any] = {}
     said = interactions.select("rating", "explanation").count()
     skipped = builder.missing(*said.row(0))

@@ -11,6 +11,7 @@ Same-day purchases stand in keyed order, so the "last" item that an oracle goes 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +41,7 @@ _MOST_POSITIVES = 3
 _UNEXPLAINED = 4.0  # mean rating of items that the truth does not explain
 
 
-class _Oracle(LearnsNothing):
+class _Oracle(LearnsNothing, ABC):
     """What both oracles share: everything but how much they know of the customer."""
 
     tasks: ClassVar[frozenset[str]] = frozenset(
@@ -50,9 +51,9 @@ class _Oracle(LearnsNothing):
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = True
 
+    @abstractmethod
     def belief(self, shop: Inference, examples: pl.DataFrame, seen: Seen) -> Floats:
         """P(type, leniency) `(examples, types, leniencies)`."""
-        raise NotImplementedError
 
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
@@ -281,7 +282,7 @@ class _Desk:
 
 
 def rouge_l(texts: list[str]) -> Floats:
-    """ROUGE-L F-measure (Lin 2004) of every text against every other `(S, S)`, on lower-case words, without stemming."""
+    """ROUGE-L F-measure (Lin 2004) of every text against every other `(S, S)`, lower-case, not stemmed."""
     words = ["".join(c if c.isalnum() else " " for c in text.lower()).split() for text in texts]
     numbers = {word: n for n, word in enumerate(sorted({w for ws in words for w in ws}))}
     longest = max((len(w) for w in words), default=0)

@@ -32,8 +32,9 @@ class Shelf:
 
         def answer(request: BaseHTTPRequestHandler) -> None:
             request.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                request.send_header(name.replace("_", "-"), value)
+            told = {name.replace("_", "-"): value for name, value in headers.items()}
+            for name, value in {"Content-Length": str(len(body)), **told}.items():
+                request.send_header(name, value)
             request.end_headers()
             request.wfile.write(body)
 

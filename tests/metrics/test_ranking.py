@@ -112,7 +112,8 @@ def test_unknown_metric_names_the_nearest() -> None:
 
 def in_ranx(truth: pl.DataFrame, said: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
     """The same numbers by ranx, which sorts by score: our order is handed over as falling scores."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")  # compiling takes half a minute, these users a second
         warnings.simplefilter("ignore")  # numba's and ranx's own
         from ranx import Qrels, Run, evaluate
 

@@ -66,7 +66,8 @@ class ImageStore:
             if status == "ok":
                 if offset + length > end:
                     continue
-                self._places.setdefault(image_id, _Place(offset, length, width, height))
+                # The last line counts: an older place may have been lost and filled with something else since.
+                self._places[image_id] = _Place(offset, length, width, height)
             self._found[key] = Found(status, image_id)
 
     @contextmanager

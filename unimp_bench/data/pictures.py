@@ -20,12 +20,13 @@ import PIL
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
+from unimp_bench.data.headers import bare_jpeg, orientation, webp_pixels
+
 LONGEST_SIDE = 256  # px
 MOST_PIXELS = 40_000_000
 MOST_BYTES = 20 * 1024 * 1024
 _QUALITY = 90
 _SWATCH = 64  # px; a picture of one colour is no product photo up to this longest side
-_EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,29 +87,6 @@ def _reader(data: bytes) -> Callable[[IO[bytes]], ImageFile] | None:
     return next((reader for magic, reader in kinds if data.startswith(magic)), None)
 
 
-def _webp_pixels(data: bytes) -> int:
-    """Pixels that a WebP file claims; its decoder already allocates them when the file is opened.
-
-    Layout of the three chunk kinds: RFC 9649, sections 2.5 to 2.7.
-    """
-    kind, head = data[12:16], data[20:30].ljust(10, b"\0")
-    if kind == b"VP8X":
-        return (int.from_bytes(head[4:7], "little") + 1) * (int.from_bytes(head[7:10], "little") + 1)
-    if kind == b"VP8L":
-        bits = int.from_bytes(head[1:5], "little")
-        return ((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1)
-    return (int.from_bytes(head[6:8], "little") & 0x3FFF) * (int.from_bytes(head[8:10], "little") & 0x3FFF)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 where the camera's notes are absent or unreadable."""
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except _BROKEN:
-        return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
-
-
 def _rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB; what is transparent shows white, 16-bit greys are scaled (Pillow would clip them)."""
     if image.mode.startswith("I"):
@@ -121,9 +99,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _finish(image: Image.Image) -> Picture:
+def _finish(image: Image.Image, exif: bytes) -> Picture:
     """Downscale (never up), turn upright, encode without any metadata."""
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(exif))
     image = _rgb(image)
     longest = max(image.size)
     if longest > LONGEST_SIDE:
@@ -139,7 +117,7 @@ def _finish(image: Image.Image) -> Picture:
     return Picture(sha256(data).hexdigest(), data, *image.size)
 
 
-def _judged(image: ImageFile) -> Outcome:
+def _judged(image: ImageFile, exif: bytes) -> Outcome:
     """What an opened, not yet decoded file turns out to be."""
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -150,7 +128,8 @@ def _judged(image: ImageFile) -> Outcome:
     speck = min(width, height) <= 2
     if speck or (max(width, height) <= _SWATCH and len(set(_rgb(image).get_flattened_data())) == 1):
         return Outcome("placeholder")
-    return Outcome("ok", _finish(image))
+    told = image.info.get("exif", b"")  # PNG and WebP
+    return Outcome("ok", _finish(image, exif or (told if isinstance(told, bytes) else b"")))
 
 
 def decode(data: bytes) -> Outcome:
@@ -161,13 +140,15 @@ def decode(data: bytes) -> Outcome:
     is not a whole JPEG, PNG, GIF, WebP or BMP file). Of an animation the first frame counts.
     """
     reader = _reader(data)
-    if len(data) > MOST_BYTES or (reader is WebPImagePlugin.WebPImageFile and _webp_pixels(data) > MOST_PIXELS):
+    if len(data) > MOST_BYTES or (reader is WebPImagePlugin.WebPImageFile and webp_pixels(data) > MOST_PIXELS):
         return Outcome("too_large")
     if reader is None:
         return Outcome("not_an_image")
+    is_jpeg = reader is JpegImagePlugin.JpegImageFile
+    data, exif = bare_jpeg(data) if is_jpeg else (data, b"")
     try:
         with reader(BytesIO(data)) as image:
-            return _judged(image)
+            return _judged(image, exif)
     except _BOMB:
         return Outcome("too_large")
     except _BROKEN:

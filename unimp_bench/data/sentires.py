@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from unimp_bench.data.records import blocks, parse_json
+from unimp_bench.data.blocks import blocks
+from unimp_bench.data.records import parse_json
 from unimp_bench.errors import InputError
 from unimp_bench.keyed import string_key
 from unimp_bench.progress import Progress, Silent

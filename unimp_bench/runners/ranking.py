@@ -28,6 +28,7 @@ _Places = NDArray[np.intp]  # numbers of rows, or of columns within a row
 _CHUNK = 1 << 21  # scores worked on at a time; some ten arrays of this length live at once
 _NEVER = np.float32(np.inf)  # the cost of what must not be recommended
 _LARGEST = np.uint64(2**64 - 1)
+_DEVIATIONS = 10.0  # by how far more hashes than needed are kept where they are drawn from
 
 
 def _costs(scores: Scores, columns: _Places | None, seen: Sequence[NDArray[np.integer]]) -> Scores:
@@ -84,11 +85,11 @@ def _draw(row: _Places, place: _Places, need: _Places, keys: keyed.Keys, ids: ND
     Hashes are uniform, so all but a few are too large to matter and are dropped before anything is sorted.
     """
     hashes = keyed.mix(keys[row], ids[place].astype(np.uint64))
-    share = (need + 10 * np.sqrt(need) + 20) / np.maximum(np.bincount(row, minlength=len(need)), 1)
+    share = (need + _DEVIATIONS * (np.sqrt(need) + 2)) / np.maximum(np.bincount(row, minlength=len(need)), 1)
     limit = (np.minimum(share, 0.5) * 2.0**64).astype(np.uint64)
     limit[share > 0.5] = _LARGEST
     small = np.flatnonzero(hashes <= limit[row])
-    if (np.bincount(row[small], minlength=len(need)) < need).any():  # ten deviations off: never seen, yet exact
+    if (np.bincount(row[small], minlength=len(need)) < need).any():  # hardly ever, yet exact
         small = np.arange(len(row))
     small = small[np.lexsort((hashes[small], row[small]))]
     chosen = np.zeros(len(row), dtype=bool)

@@ -98,7 +98,7 @@ class Inference:
     @cached_property
     def _totals(self) -> Floats:
         """Weights of whole categories, `(C, T)`."""
-        return self.truth.world.weights.sum(axis=2).T
+        return np.ascontiguousarray(self.truth.world.weights.sum(axis=2).T)
 
     @cached_property
     def _ratings(self) -> Floats:

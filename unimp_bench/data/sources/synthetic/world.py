@@ -58,12 +58,12 @@ SIZES: dict[str, Size] = {
 class Tastes:
     """The numbers behind every choice, rating and sentence; frozen with the generator's version."""
 
-    choice: tuple[float, float, float] = (2.2, 1.3, 1.2)  # weights of style, brand and price fit in u
-    appeal: float = 0.6  # standard deviation over items
+    choice: tuple[float, float, float] = (2.1, 1.3, 1.2)  # weights of style, brand and price fit in u
+    appeal: float = 0.65  # standard deviation over items
     style_fit: tuple[float, float] = (1.0, 0.4)  # of the own style and of the one kindred to it; 0 for others
     price_fit: tuple[float, float, float] = (1.0, 0.4, 0.0)  # by distance in levels
     price_levels: tuple[float, float, float] = (0.35, 0.4, 0.25)  # shares of customers and items
-    followers: tuple[float, ...] = (0.58, 0.2, 0.1)  # probabilities of a category's own successors
+    followers: tuple[float, ...] = (0.58, 0.17)  # probabilities of a category's two own successors
     rating: tuple[float, float, float, float] = (2.4, 1.0, 1.0, 1.0)  # style, brand, price fit, quality
     leniency: tuple[float, float] = (-1.0, 1.0)
     cuts: tuple[float, float, float, float] = (
@@ -242,10 +242,11 @@ def _dealt(cards: Ints, times: int, rng: np.random.Generator) -> Ints:
 
 
 def _crowd(held_out: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    """How often each category is entered at random; sums to 1 within and without the held-out domain."""
-    crowd = rng.uniform(0.5, 1.5, held_out.size)
+    """How often each category is entered at random, falling by rank; sums to 1 within and without the held-out domain."""
+    crowd = np.zeros(held_out.size)
     for part in (held_out, ~held_out):
-        crowd[part] /= crowd[part].sum()
+        weight = 1.0 / (np.arange(part.sum()) + 2.0)
+        crowd[part] = rng.permutation(weight / weight.sum())
     return crowd
 
 
@@ -258,8 +259,8 @@ def _transitions(
 ) -> Floats:
     """P(category | category before): a few own successors, the rest spread as the crowd goes.
 
-    Successors are drawn as permutations, so no category is everybody's next one; the second stays in the domain where
-    it can, the others lead anywhere on the same side of the held-out wall.
+    Successors are drawn as cycles, so no category is everybody's next one. The first leads anywhere on the same side of
+    the held-out wall, the second stays in the domain.
     """
     count = len(domains)
     table = np.zeros((count, count))
