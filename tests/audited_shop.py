@@ -169,7 +169,7 @@ def _examples(
                 given = [r for r in before if r["split"] == "withheld"] if split != "train" else []
                 positives = [*given[-2:], target]
             if split == "valid":
-                before = [r for r in before if r["split"] in ("train", "withheld")]
+                before = [r for r in before if r["split"] == "train"]
             before = [r for r in before if r not in positives]
             rows.append(_example(rng, task, str(user), target, before, positives, history, by_id))
     return conform(pl.DataFrame(rows, infer_schema_length=None).sort("example_id"), LABELLED_EXAMPLES.columns)

@@ -200,11 +200,9 @@ def _quality(dataset: Dataset) -> str:
     ties = facts.get("ties", {})
     ascending = ties.get("ascending_by_id")
     shares = [(name, f"{share:.1%}") for name, share in facts.get("coverage", {}).items()]
-    said = (
-        "no such steps"
-        if ascending is None
-        else f"{ascending:.1%} of equal-time steps ascend by item id, 50 % by chance"
-    )
+    said = "no equal-time steps"
+    if ascending is not None:
+        said = f"{ascending:.1%} of equal-time steps ascend by item id, 50 % by chance"
     header = ("present", "share of items or interactions")
     text = (
         f"## Quality\n\nTies: {ties.get('rate', 0):.1%} of rows share their time with another row of the same user; "
@@ -278,5 +276,7 @@ def _limits(dataset: Dataset) -> str:
         limits.append("Leave-last-out lets training see other users' later events; the leak checks say how often.")
     if facts.get("coverage", {}).get("image", 0) < 1:
         limits.append("Items without a picture stay, with no picture; systems that need one see a gap.")
+    if cold := facts.get("cold_items"):
+        limits.append(f"{cold:,} items of the catalogue occur in no training interaction.")
     licence = _SYNTHETIC_LICENCE if facts["source"] == "synthetic" else _LICENCE
     return "## Limits\n\n" + "".join(f"- {line}\n" for line in limits) + f"\n## Licence\n\n{licence}\n"

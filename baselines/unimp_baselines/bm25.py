@@ -101,10 +101,10 @@ class BM25(LearnsNothing):
 
     def __post_init__(self) -> None:
         """Refuse parameters for which the formula has no meaning."""
-        if self.k1 < 0 or not 0 <= self.b <= 1 or self.epsilon < 0 or self.history < 1:
+        if self.k1 <= 0 or not 0 <= self.b <= 1 or self.epsilon < 0 or self.history < 1:
             raise ConfigError(
                 f"bm25: k1={self.k1}, b={self.b}, epsilon={self.epsilon}, history={self.history}; "
-                "wanted k1 >= 0, 0 <= b <= 1, epsilon >= 0, history >= 1"
+                "wanted k1 > 0, 0 <= b <= 1, epsilon >= 0, history >= 1"
             )
 
     def _index(self, view: Catalogue) -> Index:

@@ -71,7 +71,11 @@ class Shelf:
     def sequence(self, path: str, *routes: Route) -> None:
         """The first request gets the first answer, and so on; the last one stays."""
         left = list(routes)
-        self.routes[path] = lambda request: (left.pop(0) if len(left) > 1 else left[0])(request)
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            (left.pop(0) if len(left) > 1 else left[0])(request)
+
+        self.routes[path] = answer
 
 
 @pytest.fixture

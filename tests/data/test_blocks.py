@@ -45,7 +45,7 @@ def test_progress_hears_every_packed_byte(tmp_path: Path) -> None:
 
     path, heard = tmp_path / "a.gz", Heard()
     path.write_bytes(gzip.compress(b"a\n" * 3_000_000))
-    assert sum(block.data.count(b"\n") for block in blocks(path, heard)) == 3_000_000
+    assert sum(block.count for block in blocks(path, heard)) == 3_000_000
     assert heard.bytes == heard.total == path.stat().st_size
 
 
@@ -97,8 +97,8 @@ def test_a_line_just_under_the_limit_passes(tmp_path: Path) -> None:
 
 def test_ahead_keeps_order_and_passes_errors_on() -> None:
     def items() -> Iterator[Block]:
-        yield Block(0, b"a\n")
-        yield Block(1, b"b\n")
+        yield Block(0, 1, b"a\n")
+        yield Block(1, 1, b"b\n")
         raise InputError("broken", "x", "mend")
 
     seen = []

@@ -21,7 +21,13 @@ from unimp_bench.errors import ConfigError, IncompleteError, NetworkError
 from unimp_bench.progress import Silent
 
 HASTY = Manners(
-    connect_seconds=1, read_seconds=0.3, stall_seconds=0.3, stall_bytes=1000, attempts=3, first_pause=0.01, longest_pause=0.05
+    connect_seconds=1,
+    read_seconds=0.3,
+    stall_seconds=0.3,
+    stall_bytes=1000,
+    attempts=3,
+    first_pause=0.01,
+    longest_pause=0.05,
 )
 BODY = gzip.compress(random.Random(0).randbytes(300_000), mtime=0)
 
@@ -104,13 +110,16 @@ def begin_part(folder: Path, url: str, data: bytes, etag: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("etag", "data"),
-    [('"v0"', BODY[::-1][:5000]), (None, BODY[::-1][:5000]), ('"v1"', BODY + b"more"), ("W/\"v1\"", b"x" * 10)],
+    [('"v0"', BODY[::-1][:5000]), (None, BODY[::-1][:5000]), ('"v1"', BODY + b"more"), ('W/"v1"', b"x" * 10)],
     ids=["another version", "version unknown", "longer than the file", "weak version"],
 )
 def test_a_part_of_no_use_is_begun_anew(shelf, tmp_path, etag, data):
     begin_part(tmp_path / "raw", shelf.url("/a.gz"), data, etag)
     shelf.resumable("/a.gz", BODY)
-    assert get(shelf, tmp_path / "raw", sha256=digest(tmp_path) if etag and etag.startswith("W") else None).read_bytes() == BODY
+    assert (
+        get(shelf, tmp_path / "raw", sha256=digest(tmp_path) if etag and etag.startswith("W") else None).read_bytes()
+        == BODY
+    )
 
 
 def test_a_part_of_another_address_is_begun_anew(shelf, tmp_path):
@@ -271,7 +280,7 @@ def test_loopback_is_refused_unless_allowed(shelf, tmp_path):
     shelf.resumable("/a.gz", BODY)
     for host in ("127.0.0.1", "localhost", "2130706433"):
         url = shelf.url("/a.gz").replace("127.0.0.1", host)
-        with pytest.raises(NetworkError, match="loopback address .*--allow-private"):
+        with pytest.raises(NetworkError, match=r"loopback address .*--allow-private"):
             fetch([Remote(url, "a.gz")], tmp_path / "raw", Silent(), manners=HASTY)
     assert shelf.asked == []
 
@@ -313,7 +322,7 @@ def test_the_checked_address_is_the_one_that_is_connected_to(shelf, tmp_path, mo
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.test/a.gz", "http://", "http://[::1", "a.gz"])
 def test_other_schemes_are_refused(tmp_path, url):
-    with pytest.raises(NetworkError, match="refused to ask|no address"):
+    with pytest.raises(NetworkError, match=r"refused to ask|no address"):
         fetch([Remote(url, "a.gz")], tmp_path / "raw", Silent(), allow_private=True, manners=HASTY)
 
 

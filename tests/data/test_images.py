@@ -28,7 +28,13 @@ from unimp_bench.schemas import IMAGE_STATUSES, IMAGES
 from unimp_bench.tables import read, write
 
 HASTY = Manners(
-    connect_seconds=1, read_seconds=0.3, stall_seconds=0.3, stall_bytes=1000, attempts=2, first_pause=0.01, longest_pause=0.05
+    connect_seconds=1,
+    read_seconds=0.3,
+    stall_seconds=0.3,
+    stall_bytes=1000,
+    attempts=2,
+    first_pause=0.01,
+    longest_pause=0.05,
 )
 RED, BLUE = (220, 30, 30), (20, 40, 200)
 
@@ -80,7 +86,9 @@ def test_every_format_becomes_the_same_form(kind):
 
 def test_greyscale_and_two_levels():
     assert_colours(decoded(encoded(halves("L", left=(50, 50, 50), right=(200, 200, 200)))), [50] * 3, [200] * 3, 4)
-    assert_colours(decoded(encoded(halves("RGB", left=(0, 0, 0), right=(255, 255, 255)).convert("1"))), [0] * 3, [255] * 3, 4)
+    assert_colours(
+        decoded(encoded(halves("RGB", left=(0, 0, 0), right=(255, 255, 255)).convert("1"))), [0] * 3, [255] * 3, 4
+    )
 
 
 def test_cmyk_becomes_rgb():
@@ -119,7 +127,13 @@ def test_of_an_animation_the_first_frame_counts():
 
 @pytest.mark.parametrize(
     ("size", "wanted"),
-    [((1000, 500), (256, 128)), ((300, 1200), (64, 256)), ((256, 256), (256, 256)), ((40, 30), (40, 30)), ((5000, 4), (256, 1))],
+    [
+        ((1000, 500), (256, 128)),
+        ((300, 1200), (64, 256)),
+        ((256, 256), (256, 256)),
+        ((40, 30), (40, 30)),
+        ((5000, 4), (256, 1)),
+    ],
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_only_large_pictures_are_scaled(size, wanted, kind):
@@ -130,7 +144,9 @@ def test_only_large_pictures_are_scaled(size, wanted, kind):
 
 def test_a_large_jpeg_looks_like_the_same_large_png():
     rng = np.random.default_rng(0)
-    smooth = Image.fromarray(rng.integers(0, 255, (24, 30, 3), dtype=np.uint8)).resize((1200, 900), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(rng.integers(0, 255, (24, 30, 3), dtype=np.uint8)).resize(
+        (1200, 900), Image.Resampling.BICUBIC
+    )
     fast, slow = decoded(encoded(smooth, "JPEG", quality=95)), decoded(encoded(smooth))
     assert np.abs(fast - slow).mean() < 3
 
@@ -196,7 +212,9 @@ def test_bombs_are_refused_by_their_header():
     assert pictures.decode(webp).status == "too_large"
     gif = b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\0\0\0;"
     assert pictures.decode(gif).status in ("too_large", "not_an_image")
-    wide_frame = b"GIF89a" + struct.pack("<HH", 9, 9) + b"\0\0\0," + struct.pack("<HHHH", 0, 0, 60_000, 60_000) + b"\0\x02\0;"
+    wide_frame = (
+        b"GIF89a" + struct.pack("<HH", 9, 9) + b"\0\0\0," + struct.pack("<HHHH", 0, 0, 60_000, 60_000) + b"\0\x02\0;"
+    )
     assert pictures.decode(wide_frame).status == "too_large"
     bmp = encoded(halves(), "BMP")
     assert pictures.decode(bmp[:18] + struct.pack("<ii", 60_000, 60_000) + bmp[26:]).status == "too_large"
@@ -222,6 +240,7 @@ def test_bombs_are_refused_by_their_header():
         b"II*\0" + bytes(100),
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         encoded(halves(), "TIFF"),
+        png(20, 20, 8, 3, bytes(21 * 20)),  # a palette picture without its palette
         encoded(halves(), "PPM"),
     ],
 )
@@ -464,7 +483,12 @@ def test_torn_files_of_a_kill_are_mended(shelf, tmp_path):
     [journal], [pack] = work.glob("*.jsonl"), work.glob("*.bin")
     stored, lines = pack.read_bytes(), journal.read_bytes()
     end = len(stored)
-    for cut_journal, cut_pack in ((len(lines) - 10, end), (len(lines), end - 10), (3, end), (len(lines) - 10, end + 99)):
+    for cut_journal, cut_pack in (
+        (len(lines) - 10, end),
+        (len(lines), end - 10),
+        (3, end),
+        (len(lines) - 10, end + 99),
+    ):
         journal.write_bytes(lines[:cut_journal])
         pack.write_bytes(stored[:cut_pack].ljust(cut_pack, b"\0"))
         assert fetched(shelf, work, **names).equals(whole)
@@ -485,7 +509,8 @@ from unimp_bench.progress import Silent
 
 folder, work = Path(sys.argv[1]), Path(sys.argv[2])
 files = {path.stem: path for path in folder.iterdir()}
-frame = pl.DataFrame({"item_id": list(files), "image_urls": [[] for _ in files]}, schema_overrides={"image_urls": pl.List(pl.String)})
+schema = {"item_id": pl.String, "image_urls": pl.List(pl.String)}
+frame = pl.DataFrame({"item_id": list(files), "image_urls": [[] for _ in files]}, schema=schema)
 print("begins", flush=True)
 images.gather(frame, files, fetch=False, work=work, progress=Silent())
 """

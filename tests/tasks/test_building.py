@@ -99,7 +99,13 @@ def test_training_histories_skip_rows_that_are_not_training() -> None:
     labels = ["train", "withheld", "train", "valid", "test"]
     rows = interactions([("u", item, split) for item, split in zip("abcde", labels, strict=True)])
     assert shown(built("recommendation", "train", rows=rows)) == [["a"]]
-    assert shown(built("recommendation", "valid", rows=rows)) == [["a", "b", "c"]]
+    assert shown(built("recommendation", "valid", rows=rows)) == [["a", "c"]]
+    assert shown(built("recommendation", "test", rows=rows)) == [["a", "b", "c", "d"]]
+
+
+def test_a_validation_user_without_training_rows_shows_withheld_ones() -> None:
+    rows = interactions([("u", "a", "withheld"), ("u", "b", "withheld"), ("u", "c", "valid")])
+    assert shown(built("recommendation", "valid", rows=rows)) == [["a", "b"]]
 
 
 @pytest.mark.parametrize(("task", "split"), EVERYTHING)
@@ -112,7 +118,7 @@ def test_nothing_of_validation_test_or_withheld_rows_is_in_training(task: str, s
     assert frame.schema == pl.Schema(dict(LABELLED_EXAMPLES.columns))
     assert not frame.filter(pl.col("history").list.len() == 0).height
     label = {(u, i): s for u, i, s in rows.select("user_id", "item_id", "split").iter_rows()}
-    may_show = {"train": {"train"}, "valid": {"train", "withheld"}, "test": {"train", "withheld", "valid"}}[split]
+    may_show = {"train": {"train"}, "valid": {"train"}, "test": {"train", "withheld", "valid"}}[split]
     place = {(u, i): p for u, i, p in rows.select("user_id", "item_id", "position").iter_rows()}
     for user, position, history, target, answer in frame.select(
         "user_id", "position", "history", "target_item_id", "item_ids"
@@ -191,16 +197,17 @@ def test_rows_that_stand_wrong_are_refused() -> None:
 
 
 def test_what_a_source_lacks_costs_the_tasks_that_need_it() -> None:
-    bare = ITEMS.with_columns(pl.lit(None, dtype=pl.String).alias("image_id"))
+    two = items([{"item_id": "a"}, {"item_id": "b", "categories": ["Toys", "Dolls"]}])
+    bare = two.with_columns(pl.lit(None, dtype=pl.String).alias("image_id"))
     flat = ITEMS.with_columns(pl.Series("categories", [["Toys"]] * 6))
-    assert missing(ITEMS, ratings=9, explanations=9) == {}
-    assert missing(ITEMS, ratings=0, explanations=0) == {
+    assert missing(two, ratings=9, explanations=9) == {}
+    assert missing(two, ratings=0, explanations=0) == {
         "preference": "no interaction has a rating",
         "explanation": "no interaction has a review sentence that explains it",
     }
     assert missing(bare, 1, 1) == {"image_generation": "no item has a picture"}
     assert list(missing(flat, 1, 1)) == ["search", "image_generation"]
-    assert missing(flat, 1, 1, query="official_code") == {}
+    assert list(missing(flat, 1, 1, query="official_code")) == ["search"]
 
 
 def test_an_empty_chunk_gives_empty_frames() -> None:
@@ -215,3 +222,10 @@ def test_long_histories_are_read_without_growing_with_their_square() -> None:
     names = catalogue["item_id"].to_list()
     rows = interactions([("u", names[k], "train") for k in np.random.default_rng(0).permutation(5000).tolist()])
     assert built("recommendation", "train", rows=rows, catalogue=catalogue).height == 4999
+
+
+def test_a_single_query_makes_no_search() -> None:
+    one = items([{"item_id": name, "categories": ["Cards", "Gift Cards"], "image_id": f"p{name}"} for name in "ab"])
+    reasons = missing(one, ratings=1, explanations=1)
+    assert list(reasons) == ["search"]
+    assert "'gift cards'" in reasons["search"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def list_(
     ctx: typer.Context, kind: Annotated[str, typer.Argument(help="datasets, tasks, models or metrics")] = "models"
 ) -> None:
-    """List datasets, tasks, models or metrics, one a line, columns separated by tabs.
+    """List datasets, tasks, models or metrics, one a line; in a pipe, columns are separated by tabs.
 
     Example: unimp-bench list models
     """
@@ -36,8 +36,8 @@ def list_(
     if out.is_terminal:
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         lines = [tuple(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    for line in lines:
-        out.print(("  " if out.is_terminal else "\t").join(line).rstrip(), markup=False)
+    for line in lines:  # not by rich, which turns tabs into blanks
+        typer.echo(("  " if out.is_terminal else "\t").join(line).rstrip())
 
 
 def _datasets(home: Home) -> list[tuple[str, ...]]:

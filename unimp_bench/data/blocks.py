@@ -30,9 +30,10 @@ _DAMAGED = (EOFError, OSError, zlib.error, cast(type[Exception], isal_zlib.error
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file: `data` ends with a line end, `first` is the 0-based number of its first line."""
+    """`count` whole lines of a file; `data` ends with a line end, `first` is the 0-based number of its first line."""
 
     first: int
+    count: int
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
@@ -97,10 +98,11 @@ def blocks(path: Path, progress: Progress) -> Iterator[Block]:
                 continue
             data = rest + chunk[:cut]
             rest = chunk[cut:]
-            yield Block(first, data)
-            first += data.count(b"\n")
+            count = data.count(b"\n")
+            yield Block(first, count, data)
+            first += count
         if rest.strip(BLANK):
-            yield Block(first, rest + b"\n")
+            yield Block(first, 1, rest + b"\n")
         progress.finish()
 
 

@@ -1,8 +1,8 @@
 """What the header of a picture file says, read before (or in place of) Pillow's own look at it.
 
-Pillow reads a camera's notes as soon as a JPEG is opened and warns of every oddity in them; so they are cut out
-beforehand, which also keeps strangers' ICC, XMP and Photoshop blocks from every parser. Of the notes we want one
-number.
+Pillow reads all notes around a picture (EXIF, ICC, XMP, Photoshop, text, animation) as soon as a file is opened, and
+warns of every oddity in them. So they are cut out beforehand and no parser sees them; of all they say we want one
+number, how the camera was held.
 """
 
 from __future__ import annotations
@@ -34,8 +34,16 @@ def bare_jpeg(data: bytes) -> tuple[bytes, bytes]:
     Kept are the two application segments that say how colours are coded (JFIF, Adobe). Segments: ITU-T T.81, annex B.
     """
     kept, exif, at = [data[:2]], b"", 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (_SCAN, 0xFF):
-        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    while 0 <= at < len(data) - 3:
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0x00, 0xFF):  # stuffing, or dirt: look for the next marker
+            at = data.find(b"\xff", at + 1)
+            continue
+        if marker == _SCAN:
+            kept.append(data[at:])
+            break
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD9  # these have no length
+        end = at + 2 + (0 if alone else int.from_bytes(data[at + 2 : at + 4], "big"))
         segment = data[at:end]
         if marker == _FIRST_APP + 1 and segment[4:10] == b"Exif\0\0" and not exif:
             exif = segment[10:]
@@ -43,7 +51,22 @@ def bare_jpeg(data: bytes) -> tuple[bytes, bytes]:
         if not (note or marker == _COMMENT):
             kept.append(segment)
         at = end
-    kept.append(data[at:])
+    return b"".join(kept), exif
+
+
+def bare_png(data: bytes) -> tuple[bytes, bytes]:
+    """A PNG file with the chunks of its picture only, and its EXIF block (may be empty).
+
+    Kept are the critical chunks (a capital first letter) and the transparency. Chunks: ISO/IEC 15948, section 5.
+    """
+    kept, exif, at = [data[:8]], b"", 8
+    while at + 8 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"eXIf" and not exif:
+            exif = data[at + 8 : end - 4]
+        if kind == b"tRNS" or not kind[0] & 0x20:
+            kept.append(data[at:end])
+        at = end
     return b"".join(kept), exif
 
 

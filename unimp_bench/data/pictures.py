@@ -20,7 +20,7 @@ import PIL
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from unimp_bench.data.headers import bare_jpeg, orientation, webp_pixels
+from unimp_bench.data.headers import bare_jpeg, bare_png, orientation, webp_pixels
 
 LONGEST_SIDE = 256  # px
 MOST_PIXELS = 40_000_000
@@ -47,6 +47,8 @@ _BROKEN = (
     EOFError,
     OverflowError,
     RuntimeError,
+    AssertionError,
+    AttributeError,
     struct.error,
     zlib.error,
 )
@@ -106,7 +108,7 @@ def _finish(image: Image.Image, exif: bytes) -> Picture:
     longest = max(image.size)
     if longest > LONGEST_SIDE:
         width, height = (max(1, round(side * LONGEST_SIDE / longest)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     if turn is not None:
         image = image.transpose(turn)
     file = BytesIO()
@@ -128,7 +130,7 @@ def _judged(image: ImageFile, exif: bytes) -> Outcome:
     speck = min(width, height) <= 2
     if speck or (max(width, height) <= _SWATCH and len(set(_rgb(image).get_flattened_data())) == 1):
         return Outcome("placeholder")
-    told = image.info.get("exif", b"")  # PNG and WebP
+    told = image.info.get("exif", b"")  # WebP
     return Outcome("ok", _finish(image, exif or (told if isinstance(told, bytes) else b"")))
 
 
@@ -144,8 +146,11 @@ def decode(data: bytes) -> Outcome:
         return Outcome("too_large")
     if reader is None:
         return Outcome("not_an_image")
-    is_jpeg = reader is JpegImagePlugin.JpegImageFile
-    data, exif = bare_jpeg(data) if is_jpeg else (data, b"")
+    exif = b""
+    if reader is JpegImagePlugin.JpegImageFile:
+        data, exif = bare_jpeg(data)
+    elif reader is PngImagePlugin.PngImageFile:
+        data, exif = bare_png(data)
     try:
         with reader(BytesIO(data)) as image:
             return _judged(image, exif)

@@ -78,7 +78,7 @@ def _parse_slowly(path: Path, lines: Iterator[tuple[int, bytes]], kinds: Kinds) 
 
 def _parse(path: Path, block: Block, kinds: Kinds, only: NDArray[np.int64] | None) -> pl.DataFrame:
     if only is None:
-        numbers = np.arange(block.first, block.first + block.data.count(b"\n"))
+        numbers = np.arange(block.first, block.first + block.count)
         data = block.data
     else:
         lines = block.data.split(b"\n")
@@ -113,7 +113,7 @@ def read_columns(path: Path, kinds: Kinds, progress: Progress, only: NDArray[np.
     for block in ahead(blocks(path, progress)):
         here = only
         if only is not None:
-            low, high = np.searchsorted(only, [block.first, block.first + block.data.count(b"\n")])
+            low, high = np.searchsorted(only, [block.first, block.first + block.count])
             if low == high:
                 continue
             here = only[low:high]
@@ -159,16 +159,15 @@ def find_records(
 
 def _doubtful(block: Block, value: str, wanted: Collection[str]) -> Iterable[int]:
     """Indices of the block's lines that are anything but one whole record that nobody asks for."""
-    count = block.data.count(b"\n")
     line = pl.col("line")
     named = line.str.extract(value)
     alone = (line.str.count_matches(value) == 1) & line.str.starts_with("{") & line.str.ends_with("}")
     try:
         scanned = pl.scan_lines(block.data, name="line").select(pl.when(alone).then(named).alias("id")).collect()
     except pl.exceptions.PolarsError:  # not UTF-8
-        return range(count)
-    if scanned.height != count:
-        return range(count)
+        return range(block.count)
+    if scanned.height != block.count:
+        return range(block.count)
     return (at for at, item in enumerate(scanned["id"].to_list()) if item is None or item in wanted)
 
 

@@ -59,7 +59,8 @@ def missing(items: pl.DataFrame, ratings: int, explanations: int, query: str = "
 
     `items` has the columns of `schemas.ITEMS`; `ratings` and `explanations` count the interactions that have one.
     """
-    asked = queries(items, query)["query"].is_not_null()
+    found = queries(items, query)["query"]
+    asked = found.is_not_null()
     pictured = items["image_id"].is_not_null()
     lacks: dict[str, str] = {}
     if ratings == 0:
@@ -77,6 +78,9 @@ def missing(items: pl.DataFrame, ratings: int, explanations: int, query: str = "
     reasons = {
         name: " and ".join(lacks[need] for need in sorted(spec.needs) if need in lacks) for name, spec in TASKS.items()
     }
+    if not reasons["search"] and found.drop_nulls().n_unique() == 1:
+        # A query that says nothing would make search a second recommendation under another name.
+        reasons["search"] = f"every item answers one query, '{found.drop_nulls()[0]}', so a search finds nothing"
     return {name: reason for name, reason in reasons.items() if reason}
 
 

@@ -21,7 +21,7 @@ from unimp_bench.schemas import SPLITS
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_MAY_SHOW = {"train": ("train",), "valid": ("train", "withheld"), "test": ("train", "withheld", "valid")}
+_MAY_SHOW = {"train": ("train",), "valid": ("train",), "test": ("train", "withheld", "valid")}
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,16 @@ class Chunk:
     def may_show(self, split: str) -> Mask:
         """Which rows `(rows,)` may stand in a history of that split.
 
-        Training sees training rows only; validation adds withheld rows, test also the validation row.
+        Training and validation see training rows only, test also withheld rows and the validation row. Withheld rows
+        are test answers of selection, and `fit` may read validation files. A user without training rows (a protocol
+        that splits users) has withheld rows only; those are nobody's answer and make the validation history.
         """
-        return self.labelled(*_MAY_SHOW[split])
+        shown = self.labelled(*_MAY_SHOW[split])
+        if split == "valid":
+            trained = np.zeros(self.users, dtype=bool)
+            trained[self.user[shown]] = True
+            shown |= self.labelled("withheld") & ~trained[self.user]
+        return shown
 
 
 def lists(values: pl.Series, lengths: Indices) -> pl.Series:

@@ -242,7 +242,7 @@ def _dealt(cards: Ints, times: int, rng: np.random.Generator) -> Ints:
 
 
 def _crowd(held_out: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    """How often each category is entered at random, falling by rank; sums to 1 within and without the held-out domain."""
+    """How often each category is entered at random, falling by rank; sums to 1 on each side of the held-out wall."""
     crowd = np.zeros(held_out.size)
     for part in (held_out, ~held_out):
         weight = 1.0 / (np.arange(part.sum()) + 2.0)
