@@ -165,6 +165,9 @@ def _examples(
                 continue
             before = [r for r in history if r["position"] < at]
             positives = [target]
+            serves = "test" if int(str(user)[1:4]) % 2 or target["cohort"] == "new_user" else "valid"
+            if task == "selection" and split != "train" and split != serves:
+                continue
             if task == "selection":
                 given = [r for r in before if r["split"] == "withheld"] if split != "train" else []
                 positives = [*given[-2:], target]

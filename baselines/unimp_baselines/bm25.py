@@ -34,7 +34,7 @@ _WORDS = re.compile(r"[^\W_]+")
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-cased runs of letters and digits of any script, without stemming; apostrophes vanish (`men's` is `mens`)."""
+    """Lower-cased runs of letters and digits of any script, not stemmed; apostrophes vanish (`men's` is `mens`)."""
     return _WORDS.findall(_APOSTROPHES.sub("", text.lower()))
 
 

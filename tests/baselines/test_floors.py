@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-
-from tests.shop import OFFICE, home_at
 from unimp_baselines import floors
 from unimp_baselines.common import best_candidates
 from unimp_baselines.floors.repeat import path_codes
+
+from tests.shop import OFFICE, home_at
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError
 from unimp_bench.fitting import task_data
@@ -45,8 +45,9 @@ def _said(runner: Runner, data: Dataset, task: str, tmp_path: Path, seed: int = 
     frames = []
     for said in runner.predict(task, examples, data.catalogue(), Context(seed, tmp_path)):
         if isinstance(said, ScoreBlock):
-            said = pl.DataFrame({"example_id": said.example_ids, "scores": said.scores.tolist()})
-        frames.append(said)
+            frames.append(pl.DataFrame({"example_id": said.example_ids, "scores": said.scores.tolist()}))
+        else:
+            frames.append(said)
     answers = examples.select("example_id").join(pl.concat(frames), on="example_id", how="left", maintain_order="left")
     assert answers.height == examples.height
     return answers

@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import random
 import resource
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -318,6 +321,66 @@ def test_the_checked_address_is_the_one_that_is_connected_to(shelf, tmp_path, mo
     public_first(monkeypatch, shelf, {"shop.test": ["203.0.114.7", "127.0.0.1"]})
     [path] = fetch([Remote("http://shop.test/a.gz", "a.gz")], tmp_path / "raw", Silent(), manners=HASTY)
     assert path.read_bytes() == BODY
+
+
+@pytest.fixture
+def sealed_shelf(tmp_path, monkeypatch):
+    """Base of a server that speaks TLS with a certificate for `localhost` which the client trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        *names,
+        "-keyout",
+        key,
+        "-out",
+        cert,
+    ]
+    subprocess.run(make, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            return  # a client that refuses the certificate
+
+    server = Server(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"https://localhost:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_certificates_are_checked_against_the_name_not_the_number(sealed_shelf, tmp_path):
+    remote = Remote(f"{sealed_shelf}/a.gz", "a.gz", len(BODY))
+    [path] = fetch([remote], tmp_path / "raw", Silent(), allow_private=True, manners=HASTY)
+    assert path.read_bytes() == BODY
+    other = Remote(remote.url.replace("localhost", "127.0.0.1"), "a.gz", len(BODY))
+    with pytest.raises(NetworkError, match=r"(?i)certificate"):
+        fetch([other], tmp_path / "other", Silent(), allow_private=True, manners=HASTY)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.test/a.gz", "http://", "http://[::1", "a.gz"])

@@ -31,7 +31,7 @@ def test_literals(line: str, value: object) -> None:
     ],
 )  # fmt: skip
 def test_code_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_literal(line.encode("latin-1"))
 
 

@@ -8,7 +8,10 @@ from unimp_bench.data.paths import first_path
 @pytest.mark.parametrize(
     ("cell", "path"),
     [
-        ("[[Clothing, Shoes & Jewelry,T,Tommy],[Clothing, Shoes & Jewelry,Men]]", ["Clothing, Shoes & Jewelry", "T", "Tommy"]),
+        (
+            "[[Clothing, Shoes & Jewelry,T,Tommy],[Clothing, Shoes & Jewelry,Men]]",
+            ["Clothing, Shoes & Jewelry", "T", "Tommy"],
+        ),
         ("[[Grocery,Coffee, Tea & Cocoa,Tea]]", ["Grocery", "Coffee, Tea & Cocoa", "Tea"]),
         ("[['A', 'B'], ['C']]", ["A", "B"]),
         ('["A, x", "B"]', ["A, x", "B"]),

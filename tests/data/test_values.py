@@ -53,7 +53,14 @@ def test_paths_keep_names_and_stop_at_page_code() -> None:
 
 
 def test_attributes_are_short_unique_and_ordered() -> None:
-    pairs = [("\n  Weight: \n", "3 oz"), ("Weight", "4 oz"), ("Prose", "x" * 500), ("Empty", ""), ("Size", 7), ("L", ["a", "b"])]
+    pairs = [
+        ("\n  Weight: \n", "3 oz"),
+        ("Weight", "4 oz"),
+        ("Prose", "x" * 500),
+        ("Empty", ""),
+        ("Size", 7),
+        ("L", ["a", "b"]),
+    ]
     assert values.attributes(pairs) == [
         {"name": "Weight", "value": "3 oz"},
         {"name": "Size", "value": "7"},
@@ -71,7 +78,15 @@ def test_review_texts() -> None:
 
 
 def rows(**change: object) -> pl.DataFrame:
-    row = {"user_id": "u", "item_id": "i", "domain": "d", "timestamp": 1e12, "rating": 5.0, "sequence": None, "source_row": 0}
+    row = {
+        "user_id": "u",
+        "item_id": "i",
+        "domain": "d",
+        "timestamp": 1e12,
+        "rating": 5.0,
+        "sequence": None,
+        "source_row": 0,
+    }
     kinds = {**RAW_ROWS, "timestamp": pl.Float64, "rating": pl.Float64}
     return pl.DataFrame([row | change], schema=kinds)
 
@@ -104,7 +119,9 @@ def test_a_bad_row_is_dropped_for_its_reason(change: dict[str, object], reason: 
     assert drops.frame().rows() == [("read", "d", reason, 1)]
 
 
-@pytest.mark.parametrize("change", [{}, {"user_id": "x" * 256}, {"rating": 1.0}, {"timestamp": 1.0}, {"user_id": "ü.n_-@1"}])
+@pytest.mark.parametrize(
+    "change", [{}, {"user_id": "x" * 256}, {"rating": 1.0}, {"timestamp": 1.0}, {"user_id": "ü.n_-@1"}]
+)
 def test_a_good_row_stays(change: dict[str, object]) -> None:
     drops = DropLog()
     kept = values.valid_rows(rows(**change), drops, ratings=True, times=True)

@@ -36,8 +36,8 @@ def test_names_are_sorted_and_groups_expand_in_order() -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from importlib.metadata import entry_points; import unimp_bench.cli.run, unimp_bench.cli.listing; "
-        "import unimp_bench.cli.leaderboard; print(','.join(sorted({'polars', 'numpy', 'PIL', 'scipy'} & set(sys.modules))))"
+        "import sys, unimp_bench.cli.run, unimp_bench.cli.listing, unimp_bench.cli.leaderboard; "
+        "print(','.join(sorted({'polars', 'numpy', 'PIL', 'scipy'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
@@ -114,7 +114,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
 
 def test_one_name_for_two_things_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "tests.fakes:Parameters", "tests.fakes:Hostile")
-    with pytest.raises(ConfigError, match="'same' is claimed by tests.fakes:Hostile .* and by tests.fakes:Parameters"):
+    with pytest.raises(ConfigError, match=r"'same' is claimed by tests.fakes:Hostile .* and by tests.fakes:Parameters"):
         registry.names()
 
 

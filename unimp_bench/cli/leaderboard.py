@@ -68,7 +68,7 @@ def leaderboard(
     elif metric != "all":
         shown = board.filter(pl.col("metric") == metric)
     for table in shown.partition_by(TABLE, maintain_order=True):
-        out.print(_table(table), width=None if out.is_terminal else _WIDE)
+        out.print(_table(table), "", width=None if out.is_terminal else _WIDE)
 
 
 def _table(rows: pl.DataFrame) -> Table:

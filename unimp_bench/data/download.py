@@ -152,6 +152,7 @@ class _Errand:
             NetworkError: it could not be brought; what came of it stays as a part, unless it is wrong.
         """
         if self.finished(meter):
+            self.part.discard()  # a kill may have left its note
             return False
         in_vain, furthest, met = 0, 0, False
         while not self.stop.is_set():

@@ -44,14 +44,17 @@ class ForeignTable:
         Raises:
             InputError: the file cannot be read to its end; names the line where that is known.
         """
-        numbers = None if only is None else only.unique().sort()
+        numbers = None if only is None else only.unique().sort().to_numpy()
         if self.kind == "json":
             kinds = dict.fromkeys(columns, pl.String)
-            return read_columns(self.path, kinds, progress, None if numbers is None else numbers.to_numpy())
+            return read_columns(self.path, kinds, progress, numbers)
         parts = [pl.DataFrame(schema={"source_row": pl.Int64} | dict.fromkeys(columns, pl.String))]
         for part in self._parts(columns, progress):
-            kept = part if numbers is None else part.join(numbers.to_frame("source_row"), on="source_row", how="semi")
-            parts.append(kept)
+            if numbers is not None and part.height:
+                first = int(part["source_row"][0])
+                low, high = np.searchsorted(numbers, [first, first + part.height])
+                part = part[numbers[low:high] - first]  # noqa: PLW2901
+            parts.append(part)
         return pl.concat(parts if self.kind == "csv" else parts[1:])
 
     def _parts(self, columns: Sequence[str], progress: Progress) -> Iterator[pl.DataFrame]:

@@ -217,7 +217,7 @@ class Client:
     def __init__(self, manners: Manners = POLITE, allow_private: bool = False, connections: int = 16) -> None:
         self._manners = manners
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=httpx.create_ssl_context(),
             max_connections=connections,
             keepalive_expiry=15.0,
             network_backend=_Guarded(manners, allow_private),

@@ -128,7 +128,7 @@ def _judged(image: ImageFile, exif: bytes) -> Outcome:
     image.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
     image.load()
     speck = min(width, height) <= 2
-    if speck or (max(width, height) <= _SWATCH and len(set(_rgb(image).get_flattened_data())) == 1):
+    if speck or (max(width, height) <= _SWATCH and _rgb(image).getcolors(1) is not None):
         return Outcome("placeholder")
     told = image.info.get("exif", b"")  # WebP
     return Outcome("ok", _finish(image, exif or (told if isinstance(told, bytes) else b"")))

@@ -23,7 +23,11 @@ def test_names(year: str, name: str, official: str) -> None:
 
 
 def test_sizes_of_the_releases() -> None:
-    assert {year: len(set(r.official)) for year, r in addresses.RELEASES.items()} == {"2014": 24, "2018": 29, "2023": 34}
+    assert {year: len(set(r.official)) for year, r in addresses.RELEASES.items()} == {
+        "2014": 24,
+        "2018": 29,
+        "2023": 34,
+    }
 
 
 def test_unknown_names_answer_with_near_ones() -> None:
@@ -41,4 +45,9 @@ def test_remotes() -> None:
     base = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
     assert found[0].url == f"{base}/reviews_Office_Products_5.json.gz"
     names = [remote.name for year in ("2018", "2023") for remote in addresses.remotes(year, ("gift_cards",))]
-    assert names == ["Gift_Cards_5.json.gz", "meta_Gift_Cards.json.gz", "Gift_Cards.jsonl.gz", "meta_Gift_Cards.jsonl.gz"]
+    assert names == [
+        "Gift_Cards_5.json.gz",
+        "meta_Gift_Cards.json.gz",
+        "Gift_Cards.jsonl.gz",
+        "meta_Gift_Cards.jsonl.gz",
+    ]

@@ -33,7 +33,14 @@ def pack(path: Path, lines: Iterable[str]) -> None:
 
 
 def review(user: str, item: str, **change: object) -> str:
-    row = {"reviewerID": user, "asin": item, "overall": 4.0, "unixReviewTime": 1400000000, "summary": "s", "reviewText": "t"}
+    row = {
+        "reviewerID": user,
+        "asin": item,
+        "overall": 4.0,
+        "unixReviewTime": 1400000000,
+        "summary": "s",
+        "reviewText": "t",
+    }
     return json.dumps(row | change)
 
 
@@ -82,7 +89,7 @@ def test_2014_rows_texts_and_items(baby: Path) -> None:
     items = source.items(wanted(("B1", "baby"), ("B2", "baby"), ("B9", "baby")), drops, Silent())
     assert items.schema == dict(RAW_ITEMS)
     assert items.rows() == [
-        ("B1", "baby", "Men's \"bib\"", None, ["Baby", "Bibs"], 3.5, "A bib", [], ["http://x/1.jpg"]),
+        ("B1", "baby", 'Men\'s "bib"', None, ["Baby", "Bibs"], 3.5, "A bib", [], ["http://x/1.jpg"]),
         ("B2", "baby", None, None, None, None, None, [], []),
     ]
     assert drops.frame().filter(stage="items").rows() == [("items", "baby", "second_metadata_record", 1)]
@@ -146,7 +153,9 @@ def test_2018_reads_both_schemas(tmp_path: Path) -> None:
             {"name": "Feature 1", "value": "Short"},
         ],
     }  # fmt: skip
-    assert amazon2018.fields({"image": ["http://x/1.jpg"], "price": ".a{color:red}"})["image_urls"] == ["http://x/1.jpg"]
+    assert amazon2018.fields({"image": ["http://x/1.jpg"], "price": ".a{color:red}"})["image_urls"] == [
+        "http://x/1.jpg"
+    ]
     pack(tmp_path / "Gift_Cards_5.json.gz", [review("u", "B1")])
     pack(tmp_path / "older_schema_meta_Gift_Cards.json.gz", [json.dumps({"asin": "B1", "title": "old"})])
     source = Amazon2018(tmp_path, ("gift_cards",))
@@ -156,7 +165,15 @@ def test_2018_reads_both_schemas(tmp_path: Path) -> None:
 
 
 def test_2023_is_keyed_by_parent_and_in_milliseconds(tmp_path: Path) -> None:
-    row = {"user_id": "u", "asin": "B0", "parent_asin": "B1", "rating": 5, "timestamp": 1588615855070, "title": "a", "text": "b"}
+    row = {
+        "user_id": "u",
+        "asin": "B0",
+        "parent_asin": "B1",
+        "rating": 5,
+        "timestamp": 1588615855070,
+        "title": "a",
+        "text": "b",
+    }
     pack(tmp_path / "Amazon_Fashion.jsonl.gz", [json.dumps(row)])
     meta = {
         "parent_asin": "B1", "title": "Bag", "store": "Shop", "price": 9.5, "categories": [], "description": [],

@@ -39,7 +39,11 @@ def test_amazon_names_ratings_texts_and_positions(tmp_path: Path) -> None:
 
 
 def test_json_lines_with_numbers_for_ids(tmp_path: Path) -> None:
-    path = table(tmp_path, '{"user_id": 1, "item_id": 2, "rating": 4}\n{"user_id": 3, "item_id": "x", "rating": "5"}\n', "t.jsonl")
+    path = table(
+        tmp_path,
+        '{"user_id": 1, "item_id": 2, "rating": 4}\n{"user_id": 3, "item_id": "x", "rating": "5"}\n',
+        "t.jsonl",
+    )
     rows = Files(path).rows(DropLog(), Silent())
     assert rows.select("user_id", "item_id", "rating").rows() == [("1", "2", 4.0), ("3", "x", 5.0)]
 
@@ -68,7 +72,10 @@ def test_columns_named_by_hand(tmp_path: Path) -> None:
 
 
 def test_items_with_everything_else_as_attributes(tmp_path: Path) -> None:
-    items = table(tmp_path, "asin,name,category,price,image_url,colour\n1,A &amp; B,X > Y,$3,http://x/1.jpg,red\n1,again,,,,\n2,,,,,\n")
+    items = table(
+        tmp_path,
+        "asin,name,category,price,image_url,colour\n1,A &amp; B,X > Y,$3,http://x/1.jpg,red\n1,again,,,,\n2,,,,,\n",
+    )
     source, drops = Files(table(tmp_path, "user,item\nu,1\nu,2\n", "i.csv"), items, tmp_path), DropLog()
     wanted = source.rows(drops, Silent()).select("item_id", "domain")
     assert source.items(wanted, drops, Silent()).rows() == [

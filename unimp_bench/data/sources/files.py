@@ -159,7 +159,8 @@ class Files:
             ),
         )
         cleaned = values.raw_texts(frame, DOMAIN).drop("domain")
-        return cleaned.join(rows.select("domain", "source_row").unique(), on="source_row").select(list(RAW_TEXTS))
+        named = rows.select("domain", "source_row").unique()
+        return cleaned.join(named, on="source_row", maintain_order="left").select(list(RAW_TEXTS))
 
     def items(self, wanted: pl.DataFrame, drops: DropLog, progress: Progress) -> pl.DataFrame:
         """See `base.Source`. Columns that have no place of their own become attributes."""
