@@ -106,13 +106,11 @@ def test_a_run_that_died_goes_on_and_ends_with_the_same_bytes(home: Home, tmp_pa
     assert _files(folder / "parts") == ["part-00000.json", "part-00000.parquet"]
     assert read_manifest(folder) is None
     assert leaderboard.rows(home).height == 0
-    first = (folder / "parts/part-00000.parquet").stat().st_mtime_ns
-    assert first
     fuse.unlink()
     said = Said()
     assert execute.run(home, "shop", "recommendation", "fragile", parameters=given, progress=said) == folder
     assert "going on: 1 of 5 parts are there" in said.lines
-    assert said.done == 30
+    assert said.done == 30 + 30  # asked or found, then scored
     for name in ("predictions.parquet", "scores.parquet", "metrics.json", "run.json"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
@@ -261,7 +259,7 @@ def test_a_variant_asks_with_its_own_items(home: Home, tmp_path: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None
     assert manifest.request["variant"] == "NT-0.2"
-    with pytest.raises(UnknownNameError, match="unknown variant 'NT-0.3'; did you mean NT-0.2"):
+    with pytest.raises(UnknownNameError, match=r"unknown variant 'NT-0\.3'; did you mean NT-0\.2"):
         execute.run(home, "shop", "search", "spy", variant="NT-0.3")
 
 

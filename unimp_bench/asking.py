@@ -1,8 +1,8 @@
 """Asking a runner, part by part, so that a killed run goes on where it stood.
 
 Examples are cut into chunks that depend on nothing but the request. Each chunk's checked answers are one file under
-`parts/`, which appears whole or not at all; what is there is not asked again. A runner's class may say how many examples
-a part has (`examples_a_part`), for systems that are slow or that gain by many examples at once.
+`parts/`, which appears whole or not at all; what is there is not asked again. A runner's class may say how many
+examples a part has (`examples_a_part`), for systems that are slow or that gain by many examples at once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Job:
         return self.home.run(self.data.name, self.spec.name, self.asked.runner, self.id)
 
 
-def test_examples(job: Job) -> tuple[pl.DataFrame, list[str]]:
+def wanted_examples(job: Job) -> tuple[pl.DataFrame, list[str]]:
     """Test examples that are asked, sorted, and the cohorts that the runner cannot answer for."""
     path = job.data.examples_file(job.spec.name, "test")
     lazy = tables.scan(path, EXAMPLES)

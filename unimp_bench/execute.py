@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from unimp_bench import fitting, scoring, tables
-from unimp_bench.asking import Job, predictions, test_examples
+from unimp_bench.asking import Job, predictions, wanted_examples
 from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
@@ -157,7 +157,7 @@ def _keep_request(job: Job) -> None:
 
 def _make(job: Job, progress: Logged, force: bool) -> None:
     """Fill the run's folder, manifest last."""
-    examples, not_applicable = test_examples(job)
+    examples, not_applicable = wanted_examples(job)
     base = fitting.ensure(job.home, job.asked, progress, force=force)
     adapted = _adapted(job, base, examples, progress, force)
     fits = [fit for fit in (base, adapted) if fit is not None]
@@ -188,7 +188,7 @@ def _make(job: Job, progress: Logged, force: bool) -> None:
 def _rescore(job: Job, done: Manifest, progress: Logged) -> None:
     """Score a finished run's predictions by today's metrics."""
     answered = tables.read(job.folder / "predictions.parquet", PREDICTIONS[job.spec.answer])
-    examples, _ = test_examples(job)
+    examples, _ = wanted_examples(job)
     _finish(job, progress, answered, examples, seconds=done.seconds, facts=done.facts, inputs=done.inputs)
 
 

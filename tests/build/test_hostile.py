@@ -145,7 +145,7 @@ def test_bad_pictures_get_a_status_and_stop_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_file(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
-    refused(build(tmp_path, tmp_path / "raw"), tmp_path, "reviews_Beauty_5.json.gz")
+    refused(build(tmp_path, tmp_path / "raw"), tmp_path, "no reviews of beauty", "reviews_Beauty_5.json")
     refused(build(tmp_path, tmp_path / "none"), tmp_path, "no such folder")
 
 

@@ -114,7 +114,9 @@ def _only(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
 
 def test_one_name_for_two_things_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "tests.fakes:Parameters", "tests.fakes:Hostile")
-    with pytest.raises(ConfigError, match=r"'same' is claimed by tests.fakes:Hostile .* and by tests.fakes:Parameters"):
+    with pytest.raises(
+        ConfigError, match=r"'same' is claimed by tests\.fakes:Hostile .* and by tests\.fakes:Parameters"
+    ):
         registry.names()
 
 

@@ -7,6 +7,7 @@ reading before it is held, and a gzip that ends too early is an error, not the e
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -106,10 +107,10 @@ def blocks(path: Path, progress: Progress) -> Iterator[Block]:
         progress.finish()
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, the next one prepared in another thread while the caller works on this one."""
+def ahead(items: Iterator[T], depth: int = 3) -> Iterator[T]:
+    """The items, the next `depth` of them prepared in another thread while the caller works on this one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
+        coming = deque(pool.submit(next, items, None) for _ in range(depth))
+        while (item := coming.popleft().result()) is not None:
+            coming.append(pool.submit(next, items, None))
             yield item

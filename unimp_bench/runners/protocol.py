@@ -60,7 +60,12 @@ class ScoreBlock:
 
 @runtime_checkable
 class Runner(Protocol):
-    """A system under test."""
+    """A system under test.
+
+    Four things more that a runner may have: a method `adapt(data, context)` that learns held-out domains after `fit`
+    (their examples are then answered by the adapted copy, all others by the first); and, on the class, `joint = True`
+    (one fit learns all its tasks), `examples_a_part` (examples in one call of `predict`), `device` (recorded).
+    """
 
     tasks: ClassVar[frozenset[str]]
     cohorts: ClassVar[frozenset[str]]  # cohorts that it can answer for; others count as "not applicable"
@@ -73,7 +78,7 @@ class Runner(Protocol):
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
     ) -> Iterator[pl.DataFrame | ScoreBlock]:
-        """Answer test examples (`schemas.EXAMPLES`), each exactly once, in frames of `schemas.PREDICTIONS` or blocks."""
+        """Answer test examples (`schemas.EXAMPLES`), each once, in frames of `schemas.PREDICTIONS` or blocks."""
 
     def save(self, folder: Path) -> None:
         """Write what `fit` learned into an empty folder."""
