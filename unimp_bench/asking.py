@@ -74,8 +74,8 @@ def wanted_examples(job: Job) -> tuple[pl.DataFrame, list[str]]:
         # One order for all runners and seeds, so that limited runs answer the same questions.
         first = np.argsort(string_keys(keys["example_id"], "limit"), kind="stable")[: job.limit]
         keys = keys[np.sort(first)]
-    wanted = lazy.collect().join(keys.select("example_id"), on="example_id", how="semi")
-    return wanted.sort("example_id"), not_applicable
+    wanted = lazy.join(keys.lazy().select("example_id"), on="example_id", how="semi")
+    return wanted.sort("example_id").collect(), not_applicable
 
 
 def predictions(job: Job, base: Fit, adapted: Fit | None, examples: pl.DataFrame, progress: Progress) -> pl.DataFrame:

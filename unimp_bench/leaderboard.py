@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from unimp_bench.dataset import CLEAN
 from unimp_bench.metrics.spec import METRICS
 from unimp_bench.places import Home, atomic
 from unimp_bench.provenance import digest
@@ -132,9 +133,10 @@ def _order(line: dict[str, Any]) -> tuple[Any, ...]:
         line["dataset"],
         line["split_hash"],
         line["dataset_id"],
+        line["variant"] != CLEAN,
+        line["variant"],
         list(TASKS).index(line["task"]),
         line["task_version"],
-        line["variant"],
         COHORTS.index(line["cohort"]),
         line["metric"] != TASKS[line["task"]].metric,
         list(METRICS).index(line["metric"]),

@@ -128,7 +128,9 @@ def test_nothing_of_validation_test_or_withheld_rows_is_in_training(task: str, s
         assert {label[user, item] for item in in_history} <= may_show
         assert not set(in_history) & set(targets)
         assert [place[user, item] for item in in_history] == sorted(place[user, item] for item in in_history)
-        assert max(place[user, item] for item in in_history) < position
+        assert max(place[user, item] for item in in_history) < max(place[user, item] for item in targets)
+        # The place tells how much was shown and nothing of what was withheld.
+        assert len(in_history) == min(position, 5 if split == "train" else 50)
         allowed = {split, "withheld"} if task == "selection" and split != "train" else {split}
         assert {label[user, item] for item in targets} <= allowed
 

@@ -14,12 +14,16 @@ def drop_duplicates(frame: pl.DataFrame, policy: str, drops: DropLog) -> pl.Data
 
     `frame` has the columns of `schemas.RAW_ROWS`; the rows that stay keep their order.
     """
+    repeated = frame.select("user_id", "item_id").is_duplicated()
+    if not repeated.any():
+        return frame
     place = [pl.col("timestamp"), pl.col("sequence"), pl.col("source_row")]
-    ordered = frame.with_row_index("_row").sort("user_id", "item_id", *place, "domain", nulls_last=False)
-    twin = ordered["user_id"].eq(ordered["user_id"].shift(1 if policy == "first" else -1)) & ordered["item_id"].eq(
-        ordered["item_id"].shift(1 if policy == "first" else -1)
-    )
-    marked = ordered.with_columns(twin.fill_null(False).alias("_twin")).sort("_row").drop("_row")
+    twins = frame.with_row_index("_row").filter(repeated)  # few: only they are sorted
+    twins = twins.sort("user_id", "item_id", *place, "domain", nulls_last=False)
+    stays = twins.unique(["user_id", "item_id"], keep="first" if policy == "first" else "last", maintain_order=True)
+    goes = repeated.to_numpy().copy()
+    goes[stays["_row"].to_numpy()] = False
+    marked = frame.with_columns(pl.Series("_twin", goes))
     return drops.sift(marked, "duplicates", [("duplicate_user_item", pl.col("_twin"))]).drop("_twin")
 
 
@@ -32,9 +36,12 @@ def core_mask(frame: pl.DataFrame, user: int, item: int) -> tuple[NDArray[np.boo
 
     Iterates to the fixed point, which does not depend on the order of removal. Returns the passes as well.
     """
-    users, items = _codes(frame["user_id"]), _codes(frame["item_id"])
-    rows = np.arange(frame.height)
-    passes = 0
+    # Most rows of a whole dump go at once, and counting strings is cheaper than numbering them.
+    often = frame.select((pl.len().over("user_id") >= user) & (pl.len().over("item_id") >= item)).to_series()
+    rows = np.flatnonzero(often.to_numpy())
+    users, items = np.zeros((2, frame.height), dtype=np.int64)
+    users[rows], items[rows] = _codes(frame["user_id"].filter(often)), _codes(frame["item_id"].filter(often))
+    passes = 0 if rows.size == frame.height else 1
     while rows.size:
         passes += 1
         user_rows = np.bincount(users[rows])

@@ -110,13 +110,17 @@ def windows(chunk: Chunk, eligible: Mask, targets: Indices, length: int) -> tupl
 def examples(chunk: Chunk, eligible: Mask, targets: Indices, length: int) -> tuple[pl.DataFrame, Indices]:
     """What all tasks share of an example, for the targets that have a history; and those targets.
 
-    Columns: example_id, user_id, position, cohort, history (oldest first, at most `length` entries).
+    Columns: example_id, user_id, position, cohort, history (oldest first, at most `length` entries). `position` counts the
+    eligible rows before the target, not all rows: next to the history, the latter would tell how many rows were
+    withheld, and that is how many positives a selection example has.
     """
     before = np.concatenate([[0], np.cumsum(eligible)])
     targets = targets[before[targets] > before[chunk.first[chunk.user[targets]]]]
     rows, lengths = windows(chunk, eligible, targets, length)
     entries = chunk.frame.select(pl.struct("item_id", "rating", "explanation").alias("history"))["history"]
-    frame = chunk.frame.select("user_id", "position", "cohort")[targets]
+    place = before[targets] - before[chunk.first[chunk.user[targets]]]
+    frame = chunk.frame.select("user_id", "cohort")[targets]
+    frame = frame.with_columns(pl.Series("position", place, dtype=pl.Int32))
     number = pl.col("position").cast(pl.String).str.zfill(6)
     return frame.select(
         pl.concat_str("user_id", number, separator=":").alias("example_id"),

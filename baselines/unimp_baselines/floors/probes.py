@@ -29,7 +29,7 @@ RANKED = frozenset({"recommendation", "search"})
 
 @dataclass
 class Random:
-    """Scores drawn by a keyed hash of (seed, example, item): the same whatever else is asked.
+    """Scores drawn by a keyed hash of (seed, task, example, item): the same whatever else is asked.
 
     A selection takes as many random candidates as train selections take on the mean.
     """
@@ -70,7 +70,7 @@ class Random:
             return
         items = keyed.string_keys(view.items["item_id"], "random")
         for block in blocks(examples, len(items)):
-            ids = keyed.string_keys(block["example_id"], "random", context.seed)
+            ids = keyed.string_keys(block["example_id"], "random", task, context.seed)
             draws = keyed.mix(ids[:, None], items[None, :])  # (examples, items)
             yield ScoreBlock(block["example_id"].to_list(), keyed.uniform(draws).astype(np.float32))
 

@@ -26,9 +26,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-FROZEN = (
-    "71890f81e0ee87aa2662cc894c72a2f138cc71570d457aca5535b828209fa691"  # raw files of `tiny`, seed 0
-)
+FROZEN = "71890f81e0ee87aa2662cc894c72a2f138cc71570d457aca5535b828209fa691"  # raw files of `tiny`, seed 0
 
 
 def lines(path: Path) -> list[str]:

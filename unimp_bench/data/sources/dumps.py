@@ -60,8 +60,9 @@ def need(folder: Path, names: Iterable[str], what: str, subfolders: Iterable[str
     names = list(names)
     path = find(folder, names, subfolders)
     if path is None:
-        looked = ", ".join(f"{name}[.gz]" for name in names)
-        raise InputError(f"no {what}", folder, f"looked for {looked}; give another --raw, or leave it out to download")
+        looked = " or ".join(f"{name}.gz" for name in names)
+        advice = f"looked for {looked} (also without .gz); give another --raw, or leave it out to download"
+        raise InputError(f"no {what}", folder, advice)
     return path
 
 
