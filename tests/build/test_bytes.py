@@ -1,4 +1,4 @@
-"""The same request gives the same bytes: from a dump or generated, on any threads, killed or not; seeds change draws alone."""
+"""The same request gives the same bytes: dumped or generated, on any threads, killed or not; seeds change draws alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from tests.calling import call, parquet
 
 _NOISE = ("--noise", "NT", "--noise", "NV")
@@ -51,7 +52,9 @@ def test_another_request_of_the_same_name_is_refused_without_force(shop: Path) -
     assert done.stderr.strip().count("\n") <= 2
 
 
-def test_another_seed_changes_ties_holdouts_positives_and_candidates_and_nothing_else(shop: Path, tmp_path: Path) -> None:
+def test_another_seed_changes_ties_holdouts_positives_and_candidates_and_nothing_else(
+    shop: Path, tmp_path: Path
+) -> None:
     done = call(tmp_path, "build", "synthetic", "--size", "tiny", "--seed", "1")
     assert done.returncode == 0, done.stderr
     old, new = shop / "data/synthetic-tiny", tmp_path / "data/synthetic-tiny"

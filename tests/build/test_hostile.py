@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+
 from tests.calling import call
 
 _DAY = 1_400_000_000 - 1_400_000_000 % 86_400
@@ -157,7 +158,11 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    rows = [review(u, i, reviewText=f"The strap {u} {i} is {'very ' * (u * i % 40)}good {u * i}.") for u in range(60) for i in range(40)]
+    rows = [
+        review(u, i, reviewText=f"The strap {u} {i} is {'very ' * (u * i % 40)}good {u * i}.")
+        for u in range(60)
+        for i in range(40)
+    ]
     raw = dump(tmp_path / "raw", rows=rows)
 
     def limit() -> None:
@@ -169,4 +174,6 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_nothing_survives_the_core(tmp_path: Path) -> None:
-    refused(build(tmp_path, dump(tmp_path / "raw", rows=reviews()[:10])), tmp_path, "survives the core filter", "--core")
+    refused(
+        build(tmp_path, dump(tmp_path / "raw", rows=reviews()[:10])), tmp_path, "survives the core filter", "--core"
+    )

@@ -34,8 +34,8 @@ def leaderboard(
     import polars as pl
 
     from unimp_bench import results
+    from unimp_bench.board import TABLE, rows, write_csv
     from unimp_bench.dataset import names
-    from unimp_bench.leaderboard import TABLE, rows, write_csv
     from unimp_bench.metrics.spec import METRICS
     from unimp_bench.schemas import COHORTS
     from unimp_bench.tasks.spec import TASKS

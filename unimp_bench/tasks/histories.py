@@ -110,8 +110,8 @@ def windows(chunk: Chunk, eligible: Mask, targets: Indices, length: int) -> tupl
 def examples(chunk: Chunk, eligible: Mask, targets: Indices, length: int) -> tuple[pl.DataFrame, Indices]:
     """What all tasks share of an example, for the targets that have a history; and those targets.
 
-    Columns: example_id, user_id, position, cohort, history (oldest first, at most `length` entries). `position` counts the
-    eligible rows before the target, not all rows: next to the history, the latter would tell how many rows were
+    Columns: example_id, user_id, position, cohort, history (oldest first, at most `length` entries). `position` counts
+    the eligible rows before the target, not all rows: next to the history, the latter would tell how many rows were
     withheld, and that is how many positives a selection example has.
     """
     before = np.concatenate([[0], np.cumsum(eligible)])

@@ -36,7 +36,7 @@ def test_product_level_merges_colours_and_keeps_leading_zeros(shop: Path) -> Non
     item = source.items(rows.select("item_id", "domain").unique(), drops, Silent()).row(0, named=True)
     assert (item["title"], item["categories"]) == ("Top B", ["Ladies", "Basic", "Vest top"])
     assert (item["price_usd"], item["brand"], item["description"]) == (None, None, "first")
-    assert item["attributes"] == [{"name": "colour group", "value": "Black"}, {"name": "price", "value": "0.04"}]
+    assert item["attributes"] == [{"name": "colour group", "value": "Black"}, {"name": "price", "value": "0.02"}]
     assert source.texts(rows, Silent()).height == 0
 
 

@@ -2,7 +2,7 @@
 
 An article is one colour of a product: the first seven digits of `article_id` are the product. At product level the
 colours are one item with the attributes of the smallest article id. Ids are text: their leading zeros matter. Prices
-are scaled and in no currency, so the median price of an item's transactions is an attribute, not `price_usd`.
+are scaled and in no currency, so the price of an item's first sale is an attribute, not `price_usd`.
 """
 
 from __future__ import annotations
@@ -103,12 +103,13 @@ class HM:
         return pl.DataFrame(rows, schema=dict(RAW_ITEMS), orient="row")
 
     def _prices(self, ids: pl.Series, progress: Progress) -> dict[str, float]:
-        frame = self._columns("transactions_train", ["article_id", "price"], progress)
-        prices = (
-            frame.select(self._item().alias("item_id"), pl.col("price").cast(pl.Float64, strict=False))
+        frame = self._columns("transactions_train", ["article_id", "price", "t_dat"], progress)
+        prices = (  # of the first sale: a median over all would be a statistic of rows that become test
+            frame.select(self._item().alias("item_id"), "t_dat", pl.col("price").cast(pl.Float64, strict=False))
             .filter(pl.col("item_id").is_in(ids.implode()) & pl.col("price").is_finite())
-            .group_by("item_id")
-            .agg(pl.col("price").median())
+            .sort("t_dat", maintain_order=True)
+            .unique("item_id", keep="first", maintain_order=True)
+            .select("item_id", "price")
         )
         return dict(prices.iter_rows())
 

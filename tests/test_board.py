@@ -9,9 +9,9 @@ import pytest
 
 from tests.shop import add_variant, home_at
 from unimp_bench import execute, results, tables
+from unimp_bench.board import COLUMNS, TABLE, rows, write_csv
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import IncompleteError
-from unimp_bench.leaderboard import COLUMNS, TABLE, rows, write_csv
 from unimp_bench.places import Home
 from unimp_bench.schemas import RESULTS
 
