@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-all
 REAL_DATA ?=
 DEMO := demo
-REAL := $(if $(REAL_DATA),--real-data $(REAL_DATA))
+REAL := $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 .PHONY: help setup demo test test-slow lint bench clean
 

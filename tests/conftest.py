@@ -16,7 +16,7 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     """The folder of real data; tests that ask for it are skipped where it is absent."""
     folder: Path | None = request.config.getoption("--real-data")
     if folder is None:
-        pytest.skip("needs real files: pytest --real-data DIR")
+        pytest.skip("needs real files: pytest --real-data=DIR")
     if not folder.is_dir():
         pytest.fail(f"--real-data {folder} is no folder")
     return folder.resolve()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import register
 from tests.shop import add_variant, build_shop, home_at
-from unimp_bench import execute, leaderboard, tables
+from unimp_bench import board, execute, tables
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, PredictionError, UnknownNameError
 from unimp_bench.places import Home
@@ -105,7 +105,7 @@ def test_a_run_that_died_goes_on_and_ends_with_the_same_bytes(home: Home, tmp_pa
     folder = home.root / undisturbed.relative_to(calm.root)
     assert _files(folder / "parts") == ["part-00000.json", "part-00000.parquet"]
     assert read_manifest(folder) is None
-    assert leaderboard.rows(home).height == 0
+    assert board.rows(home).height == 0
     fuse.unlink()
     said = Said()
     assert execute.run(home, "shop", "recommendation", "fragile", parameters=given, progress=said) == folder
@@ -293,9 +293,9 @@ def test_a_limit_asks_the_same_few_of_everybody_and_stays_off_the_leaderboard(ho
     everyone = Dataset.open(home, "shop").examples("recommendation", "test").collect()["example_id"].to_list()
     assert ids[0] != everyone[:5]
     assert json.loads((few[0] / "run.json").read_text())["request"]["limit"] == 5
-    assert leaderboard.rows(home).height == 0
+    assert board.rows(home).height == 0
     execute.run(home, "shop", "recommendation", "random", limit=1000)
-    assert leaderboard.rows(home).height == 0
+    assert board.rows(home).height == 0
 
 
 def test_new_metrics_are_scored_without_asking_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The same request gives the same bytes: dumped or generated, on any threads, killed or not; seeds change draws alone."""
+"""The same request gives the same bytes: dumped or generated, on any threads, killed or not; seeds change draws."""
 
 from __future__ import annotations
 
