@@ -42,8 +42,9 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## measure ingestion against gzip and a plain Python loop
+bench: $(READY) ## measure ingestion against gzip and a plain Python loop, then every stage of a build
 	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/stages.py
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) $(DEMO)

@@ -35,6 +35,7 @@ from unimp_bench.schemas import (
     conform,
 )
 from unimp_bench.tasks.building import Builder, Settings
+from unimp_bench.tasks.item_texts import text_fields
 from unimp_bench.tasks.spec import TASKS
 
 ITEM_IDS = [f"i{k:02d}" for k in range(20)]
@@ -116,6 +117,7 @@ def build_shop(home: Home, name: str = "shop", *, lean: bool = False) -> Dataset
         "split_hash": "abcdef0123456789",
         "protocol": "paper",
         "counts": {},
+        "item_text": [[field.label, field.source] for field in text_fields(catalogue, "paper")],
     }
     request = {"config": config.request(), "name": name}
     Manifest("dataset", digest(request), request, outputs=hash_outputs(folder), facts=facts).write(folder)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.shop import add_variant, home_at
 from unimp_bench import execute, results, tables
-from unimp_bench.board import COLUMNS, TABLE, rows, write_csv
+from unimp_bench.board import COLUMNS, TABLE, current, rows, write_csv
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import IncompleteError
 from unimp_bench.places import Home
@@ -110,13 +110,53 @@ def test_of_equal_requests_the_newest_and_of_versions_the_newest(home: Home) -> 
     assert set(rows(home)["runner_version"]) == {2}
 
 
-@pytest.mark.parametrize("column", ["split_hash", "task_version", "dataset_id", "variant"])
+@pytest.mark.parametrize("column", ["split_hash", "task_version", "dataset_id", "data_hash", "variant"])
 def test_what_differs_never_shares_a_table(home: Home, column: str) -> None:
     execute.run(home, "shop", "search", "random")
     folder = execute.run(home, "shop", "search", "constant")
     before = len(rows(home).partition_by(TABLE))
     _edit(folder, **{column: 2 if column == "task_version" else "other"})
     assert len(rows(home).partition_by(TABLE)) == 2 * before
+
+
+def test_metric_versions_never_share_a_table(home: Home) -> None:
+    execute.run(home, "shop", "search", "random")
+    folder = execute.run(home, "shop", "search", "constant")
+    before = len(rows(home).partition_by(TABLE))
+    facts = json.loads((folder / "manifest.json").read_text())["facts"]
+    _edit(folder, facts={**facts, "metrics": dict.fromkeys(facts["metrics"], 2)})
+    assert len(rows(home).partition_by(TABLE)) == 2 * before
+
+
+def test_a_newer_version_of_a_runner_replaces_the_old_one_whatever_its_parameters(home: Home) -> None:
+    execute.run(home, "shop", "search", "bm25")
+    newer = execute.run(home, "shop", "search", "bm25", parameters={"k1": "1.2"})
+    assert rows(home)["parameters_hash"].n_unique() == 2
+    _edit(newer, runner_version=2)
+    (left,) = rows(home)["parameters"].unique().to_list()
+    assert json.loads(left)["k1"] == 1.2
+
+
+def test_a_run_of_another_version_of_the_toolkit_is_one_line(home: Home) -> None:
+    folder = execute.run(home, "shop", "search", "random")
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["request"]["data_hash"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IncompleteError, match="another version of unimp-bench; remove it and run again"):
+        rows(home)
+
+
+def test_runs_on_an_earlier_build_are_not_current(home: Home) -> None:
+    execute.run(home, "shop", "search", "random")
+    old = execute.run(home, "shop", "search", "constant")
+    _edit(old, dataset_id="0" * 16)
+    board = rows(home)
+    assert set(board["runner"]) == {"random", "constant"}
+    assert set(current(home, board)["runner"]) == {"random"}
+    _edit(old, dataset="gone")  # nobody can say what its last build was
+    assert set(current(home, rows(home))["runner"]) == {"random", "constant"}
+    assert current(home, rows(home, "nothing")).height == 0
 
 
 def test_variants_stand_beside_clean(home: Home) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +14,13 @@ from tests.shop import add_variant, build_shop, home_at
 from unimp_bench import board, execute, tables
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, PredictionError, UnknownNameError
+from unimp_bench.metrics.spec import METRICS
 from unimp_bench.places import Home
 from unimp_bench.provenance import read_manifest, sha256
 from unimp_bench.runners import registry
 from unimp_bench.schemas import PREDICTIONS, SCORES
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.verify import verify
 
 
 @pytest.fixture(autouse=True)
@@ -309,11 +312,79 @@ def test_new_metrics_are_scored_without_asking_again(home: Home, monkeypatch: py
     after = read_manifest(folder)
     assert before is not None
     assert after is not None
-    assert after.facts["metrics"] == few
+    assert after.facts["metrics"] == dict.fromkeys(few, 1)
     assert after.seconds["predict"] == before.seconds["predict"]
     assert set(tables.read(folder / "scores.parquet", SCORES)["metric"]) == set(few)
     assert (folder / "predictions.parquet").stat().st_mtime_ns == asked
     assert {name: sha256(folder / name) for name in after.outputs} == dict(after.outputs)
+
+
+def test_another_version_of_a_metric_is_scored_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = execute.run(home, "shop", "recommendation", "random")
+    monkeypatch.setitem(METRICS, "hr@5", replace(METRICS["hr@5"], version=2))
+    said = Said()
+    execute.run(home, "shop", "recommendation", "random", progress=said)
+    assert any("scoring random on recommendation of shop again" in line for line in said.lines)
+    after = read_manifest(folder)
+    assert after is not None
+    assert after.facts["metrics"]["hr@5"] == 2
+    assert set(board.rows(home).filter(pl.col("metric") == "hr@5")["metric_version"]) == {2}
+
+
+def test_force_makes_a_fit_that_tasks_share_once(home: Home, tmp_path: Path) -> None:
+    notes = {"notes": str(tmp_path / "notes")}
+
+    def fits() -> int:
+        return len(list((tmp_path / "notes").glob("*fit-search.parquet")))
+
+    for task in ("recommendation", "search"):
+        execute.run(home, "shop", task, "spy", parameters=notes)
+    assert fits() == 1
+    remade: set[str] = set()
+    for task in ("recommendation", "search"):
+        execute.run(home, "shop", task, "spy", parameters=notes, force=True, remade=remade)
+    assert fits() == 2
+    assert len(remade) == 2  # the fit and its adaptation
+    execute.run(home, "shop", "search", "spy", parameters=notes, force=True)
+    assert fits() == 3
+
+
+def test_neither_a_rebuild_nor_another_fit_of_the_same_bytes_breaks_a_chain(home: Home) -> None:
+    execute.run(home, "shop", "search", "repeat_last")
+    path = home.dataset("shop") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "created": "2030-01-01T00:00:00+00:00", "seconds": {"tasks": 9.0}}))
+    execute.run(home, "shop", "search", "repeat_last", limit=3, force=True)  # makes the same fit again
+    assert verify(Dataset.open(home, "shop"), home) == []
+    (state,) = home.root.glob("fits/*/state/state.json")
+    state.write_text("{}")
+    assert {problem.what for problem in verify(Dataset.open(home, "shop"), home)} == {"file changed"}
+
+
+def test_other_bytes_under_the_same_name_are_another_run_and_fit(home: Home) -> None:
+    first = execute.run(home, "shop", "search", "popularity")
+    path = home.dataset("shop") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["outputs"]["visible/tasks/search/test.examples.parquet"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    assert execute.run(home, "shop", "search", "popularity") != first
+    assert len(list((home.root / "fits").iterdir())) == 2
+    shown = board.rows(home)
+    assert shown["data_hash"].n_unique() == 2
+    assert set(board.current(home, shown)["data_hash"]) == {Dataset.open(home, "shop").data_hash}
+
+
+def test_answers_do_not_depend_on_how_many_are_asked_at_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[tuple[str, str], bytes] = {}
+    for size in (2_048, 4):
+        monkeypatch.setattr("unimp_bench.asking._EXAMPLES_A_PART", size)
+        monkeypatch.setattr("unimp_baselines.bm25.BM25.examples_a_part", size)
+        monkeypatch.setattr("unimp_baselines.common._CELLS", 20 * size)
+        for name in registry.expand("floors,bm25"):
+            for task in registry.runner_class(name).tasks:
+                folder = execute.run(home, "shop", task, name, force=True)
+                said = (folder / "predictions.parquet").read_bytes()
+                assert found.setdefault((name, task), said) == said, (name, task)
 
 
 def test_who_cannot_answer_leaves_nulls_that_are_counted(home: Home) -> None:

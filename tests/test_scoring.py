@@ -53,4 +53,4 @@ def test_what_cannot_be_computed_is_listed(data: Dataset) -> None:
     said = conform(pl.DataFrame({"example_id": examples["example_id"], "image": image}), PREDICTIONS["image"].columns)
     scored = scoring.score_predictions(data, "image_generation", said, examples)
     assert scored.metrics["value"].to_list() == [None]
-    assert scored.not_computed == {"kid of new_user": "needs more examples than 0"}
+    assert scored.not_computed == {"kid of new_user": "needs more examples than 1"}

@@ -59,13 +59,13 @@ def dataset(tmp_path: Path, home: Home) -> Dataset:
     clean = {"visible/items.parquet": sha256(dataset.folder / "visible/items.parquet")}
     Manifest("variant", "1", {}, clean, hash_outputs(variant)).write(variant)
     fit = home.fit("f1")
-    fit.mkdir(parents=True)
-    (fit / "weights.bin").write_bytes(b"123")
+    (fit / "state").mkdir(parents=True)
+    (fit / "state/weights.bin").write_bytes(b"123")
     Manifest("fit", "f1", {}, {"data/shop": dataset.manifest.id}, hash_outputs(fit)).write(fit)
     run = home.run("shop", "search", "bm25", "r1")
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
-    chain = {f"{name}/manifest.json": sha256(home.root / name / "manifest.json") for name in ("data/shop", "fits/f1")}
+    chain = {"data/shop": dataset.manifest.id, "fits/f1/state": sha256_tree(fit / "state")}
     Manifest("run", "r1", {}, chain, hash_outputs(run)).write(run)
     return dataset
 
@@ -79,8 +79,8 @@ def test_an_untouched_dataset_has_no_problem_and_all_its_bytes_are_read(dataset:
     assert verify(dataset, home, seen) == []
     assert seen.done == seen.total > 100_000
     assert sum(link.raw for link in links(dataset, home)) == 2
-    # the dataset's files, the variant's, the run's and fit's, the two manifests they name, the dataset's id
-    assert len(links(dataset, home)) == len(dataset.manifest.outputs) + 2 + 1 + 1 + 1 + 2 + 1
+    # the dataset's files, the raw ones, the variant's, the run's and fit's, the fit's state as a whole, the dataset's id
+    assert len(links(dataset, home)) == len(dataset.manifest.outputs) + 2 + 1 + 1 + 1 + 1 + 1
 
 
 def test_every_change_is_found_where_it_is(dataset: Dataset, home: Home, tmp_path: Path) -> None:
@@ -96,14 +96,15 @@ def test_every_change_is_found_where_it_is(dataset: Dataset, home: Home, tmp_pat
     (folder / "variants/NV-0.2").mkdir()
     (tmp_path / "reviews.json").write_text('{"a": 2}\n')
     (tmp_path / "images/B2.jpg").write_bytes(b"two")
-    (home.fit("f1") / "weights.bin").write_bytes(b"124")
+    (home.fit("f1") / "state/weights.bin").write_bytes(b"124")
     assert _found(verify(dataset, home), tmp_path) == [
         "file missing: home/data/shop/sealed/interactions.parquet",
         "file changed: home/data/shop/variants/NT-0.2/items.parquet",
         "unfinished variant, without a manifest: home/data/shop/variants/NV-0.2",
         "extra, named by no manifest: home/data/shop/visible/notes.txt",
         "file changed: home/data/shop/visible/tasks/search/test.examples.parquet",
-        "file changed: home/fits/f1/weights.bin",
+        "file changed: home/fits/f1/state",
+        "file changed: home/fits/f1/state/weights.bin",
         "raw input changed: images",
         "raw input changed: reviews.json",
     ]
@@ -120,10 +121,7 @@ def test_a_run_on_another_build_is_found(dataset: Dataset, home: Home, tmp_path:
     rebuilt.write(dataset.folder)
     again = Dataset.open(home, "shop")
     assert verify(again) == []
-    assert _found(verify(again, home), tmp_path) == [
-        "file changed: home/data/shop",
-        "file changed: home/data/shop/manifest.json",
-    ]
+    assert _found(verify(again, home), tmp_path) == ["file changed: home/data/shop"]
 
 
 def test_relative_inputs_are_found_from_here_or_from_the_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unimp_bench.board import rows as leaderboard
     from unimp_bench.execute import run
-    from unimp_bench.pipeline import build
+    from unimp_bench.recipes import build
     from unimp_bench.runners.registry import load as load_runner
     from unimp_bench.tasks.spec import TASKS
 
 _WHERE = {
     "TASKS": ("unimp_bench.tasks.spec", "TASKS"),
-    "build": ("unimp_bench.pipeline", "build"),
+    "build": ("unimp_bench.recipes", "build"),
     "leaderboard": ("unimp_bench.board", "rows"),
     "load_runner": ("unimp_bench.runners.registry", "load"),
     "run": ("unimp_bench.execute", "run"),

@@ -1,9 +1,9 @@
 """The leaderboard: one row a (dataset, cohort, task, runner, metric), with everything one needs to distrust it.
 
-Rows of different split hashes, dataset builds, task versions or variants never stand in one table. Of equal requests
-the newest run counts, of a runner's versions the newest; runs with a limit never enter. Several seeds are one row: mean
-of the values and of the interval's ends, and the deviation of the values. `tier` is filled by the paired tests that are
-yet to come; it is null until then.
+Rows of different split hashes, dataset builds, variants, or versions of task or metric never stand in one table. Of
+equal requests the newest run counts, of a runner's versions the newest, whatever their parameters; runs with a limit
+never enter. Several seeds are one row: mean of the values and of the interval's ends, and the deviation of the values.
+`tier` is filled by the paired tests that are yet to come; it is null until then.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 import polars as pl
 
-from unimp_bench.dataset import CLEAN
+from unimp_bench.dataset import CLEAN, Dataset, names
+from unimp_bench.errors import IncompleteError
 from unimp_bench.metrics.spec import METRICS
 from unimp_bench.places import Home, atomic
 from unimp_bench.provenance import digest
@@ -27,6 +28,7 @@ from unimp_bench.tasks.spec import TASKS
 COLUMNS: dict[str, type[pl.DataType]] = {
     "dataset": pl.String,
     "dataset_id": pl.String,
+    "data_hash": pl.String,
     "split_hash": pl.String,
     "protocol": pl.String,
     "variant": pl.String,
@@ -34,6 +36,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "task_version": pl.Int64,
     "cohort": pl.String,
     "metric": pl.String,
+    "metric_version": pl.Int64,
     "runner": pl.String,
     "runner_version": pl.Int64,
     "reads_truth": pl.Boolean,
@@ -54,7 +57,8 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "date": pl.String,
     "git_commit": pl.String,
 }
-TABLE = ("dataset", "dataset_id", "split_hash", "protocol", "variant", "task", "task_version", "cohort", "metric")
+_BUILD = ("dataset", "dataset_id", "data_hash", "split_hash", "protocol", "variant")
+TABLE = (*_BUILD, "task", "task_version", "cohort", "metric", "metric_version")
 _LINE = ("runner", "parameters_hash")
 
 
@@ -64,22 +68,49 @@ def rows(home: Home, dataset: str | None = None, task: str | None = None) -> pl.
     Raises:
         IncompleteError: a finished run's files cannot be read.
     """
+    found = [line for run in records(home, dataset, task) if run.request["limit"] is None for line in _lines(run)]
+    newest: dict[tuple[Any, ...], int] = {}
+    for line in found:
+        key = _key(line, *TABLE, "runner")
+        newest[key] = max(line["runner_version"], newest.get(key, 0))
     lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in records(home, dataset, task):
-        if run.request["limit"] is None:
-            for line in _lines(run):
-                lines.setdefault(tuple(line[name] for name in (*TABLE, *_LINE)), []).append(line)
+    for line in found:
+        if line["runner_version"] == newest[_key(line, *TABLE, "runner")]:
+            lines.setdefault(_key(line, *TABLE, *_LINE), []).append(line)
     pooled = [_pooled(of_one) for of_one in lines.values()]
     pooled.sort(key=_order)
     return pl.DataFrame(pooled, schema=COLUMNS)
 
 
+def current(home: Home, board: pl.DataFrame) -> pl.DataFrame:
+    """The rows without those of earlier builds of a dataset that stands there now."""
+    standing = {name: Dataset.open(home, name) for name in names(home)}
+    builds = {name: [data.manifest.id, data.data_hash] for name, data in standing.items()}
+    keys = board.select("dataset", "dataset_id", "data_hash").iter_rows()
+    return board.filter(pl.Series([builds.get(name, build) == build for name, *build in keys], dtype=pl.Boolean))
+
+
+def _key(line: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(line[name] for name in names)
+
+
 def _lines(run: Record) -> list[dict[str, Any]]:
-    """One run's rows, with a single seed."""
+    """One run's rows, with a single seed.
+
+    Raises:
+        IncompleteError: the run was written by another version of this package.
+    """
+    try:
+        return _rows_of(run)
+    except (KeyError, TypeError):
+        raise IncompleteError(f"{run.folder} is of another version of unimp-bench; remove it and run again") from None
+
+
+def _rows_of(run: Record) -> list[dict[str, Any]]:
     request, manifest = run.request, run.manifest
     shared = {
-        **{name: request[name] for name in ("dataset", "dataset_id", "split_hash", "protocol", "variant", "task")},
-        **{name: request[name] for name in ("task_version", "runner", "runner_version", "reads_truth", "seed")},
+        **{name: request[name] for name in (*_BUILD, "task", "task_version")},
+        **{name: request[name] for name in ("runner", "runner_version", "reads_truth", "seed")},
         "parameters": json.dumps(request["parameters"], sort_keys=True, default=str),
         "parameters_hash": digest(request["parameters"])[:8],
         "seconds_fit": manifest.seconds["fit"],
@@ -89,17 +120,21 @@ def _lines(run: Record) -> list[dict[str, Any]]:
         "date": manifest.created,
         "git_commit": manifest.git_commit,
     }
-    names = ("metric", "value", "low", "high", "n", "unanswered")
-    return [{**shared, "cohort": row["slice"], **{name: row[name] for name in names}} for row in run.metrics]
+    own = ("metric", "value", "low", "high", "n", "unanswered")
+    return [
+        {
+            **shared,
+            "cohort": row["slice"],
+            "metric_version": manifest.facts["metrics"][row["metric"]],
+            **{name: row[name] for name in own},
+        }
+        for row in run.metrics
+    ]
 
 
 def _pooled(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Several seeds of one runner as one row."""
-    newest = max(line["runner_version"] for line in lines)
-    by_seed: dict[int, dict[str, Any]] = {}
-    for line in sorted(lines, key=lambda line: str(line["date"])):
-        if line["runner_version"] == newest:
-            by_seed[line["seed"]] = line
+    by_seed = {line["seed"]: line for line in sorted(lines, key=lambda line: str(line["date"]))}  # the newest of each
     seeds = [by_seed[seed] for seed in sorted(by_seed)]
     values = [line["value"] for line in seeds]
     known = None not in values
@@ -133,6 +168,7 @@ def _order(line: dict[str, Any]) -> tuple[Any, ...]:
         line["dataset"],
         line["split_hash"],
         line["dataset_id"],
+        line["data_hash"],
         line["variant"] != CLEAN,
         line["variant"],
         list(TASKS).index(line["task"]),
@@ -140,6 +176,7 @@ def _order(line: dict[str, Any]) -> tuple[Any, ...]:
         COHORTS.index(line["cohort"]),
         line["metric"] != TASKS[line["task"]].metric,
         list(METRICS).index(line["metric"]),
+        line["metric_version"],
         quality,
         line["runner"],
         line["parameters_hash"],

@@ -161,7 +161,9 @@ def _counts(dataset: Dataset) -> str:
     facts = dataset.manifest.facts
     raw = facts.get("raw_counts", {})
     rows, known = [], False
-    for domain, here in facts["counts"]["by_domain"].items():
+    counted = facts["counts"]["by_domain"]
+    for domain in sorted({*counted, *raw}):  # one of which nothing survived is still one that was read
+        here = counted.get(domain, {"users": 0, "items": 0, "interactions": 0})
         paper, public = PAPER.get(domain), PUBLIC_5_CORE.get(domain)
         known |= paper is not None
         held = f"{domain} (held out)" if domain in dataset.new_domains else domain

@@ -77,7 +77,7 @@ class BuildConfig:
             ("core_item", 1, 10_000),
             ("history", 1, 100),
             ("long_history", self.history, 10_000),
-            ("candidates", 4, 100),
+            ("candidates", 4, 64),
             ("seed", 0, 2**31 - 1),
             ("new_user_share", 0, 0.9),
         ):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unimp_bench import tables
 from unimp_bench.errors import IncompleteError, UnknownNameError
 from unimp_bench.places import Home
-from unimp_bench.provenance import Manifest, read_manifest
+from unimp_bench.provenance import Manifest, digest, read_manifest
 from unimp_bench.schemas import (
     ANSWERS,
     EXAMPLES,
@@ -90,6 +90,12 @@ class Dataset:
         return str(self.manifest.facts["split_hash"])
 
     @property
+    def data_hash(self) -> str:
+        """Names the contents of all visible and sealed files; a rebuild that changes a byte has another one."""
+        files = self.manifest.outputs.items()
+        return digest({name: value for name, value in files if name.startswith(("visible/", "sealed/"))})
+
+    @property
     def new_domains(self) -> frozenset[str]:
         """Domains that were held out as a whole."""
         return frozenset(self.manifest.facts["new_domains"])
@@ -102,8 +108,7 @@ class Dataset:
     def variants(self) -> list[str]:
         """Names of the noise variants at hand, `clean` first."""
         folder = self.folder / "variants"
-        found = [p.name for p in sorted(folder.iterdir()) if read_manifest(p)] if folder.is_dir() else []
-        return [CLEAN, *found]
+        return [CLEAN, *_whole(folder)]
 
     def catalogue(self, variant: str = CLEAN) -> Catalogue:
         """Items and pictures of a variant; item_index is the same in all.
@@ -148,5 +153,10 @@ class Dataset:
 
 def names(home: Home) -> list[str]:
     """Names of the built datasets."""
-    folder = home.root / "data"
-    return [p.name for p in sorted(folder.iterdir()) if read_manifest(p)] if folder.is_dir() else []
+    return _whole(home.root / "data")
+
+
+def _whole(folder: Path) -> list[str]:
+    """Names of the finished folders in a folder; hidden ones are on their way out."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path.name for path in inside if not path.name.startswith(".") and read_manifest(path)]

@@ -24,7 +24,7 @@ def _share(frame: pl.DataFrame, present: pl.Expr) -> float:
 
 
 def describe(interactions: pl.DataFrame, items: pl.DataFrame) -> dict[str, Any]:
-    """The facts `counts`, `splits`, `cohorts`, `coverage`, `image_status`, `explanations` and `cold_items`."""
+    """The facts `counts`, `splits`, `cohorts`, `coverage`, `image_status` and `cold_items`."""
     by_domain = interactions.group_by("domain").agg(
         pl.col("user_id").n_unique().alias("users"),
         pl.col("item_id").n_unique().alias("items"),

@@ -26,7 +26,7 @@ from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.meter import Logged, now
 from unimp_bench.places import Home, atomic, remove, sweep
 from unimp_bench.progress import Progress, Silent
-from unimp_bench.provenance import Manifest, read_manifest, sha256, versions
+from unimp_bench.provenance import Manifest, read_manifest, sha256, sha256_tree, versions
 from unimp_bench.runners import registry
 from unimp_bench.schemas import PREDICTIONS, SCORES
 from unimp_bench.tasks.spec import TASKS
@@ -45,6 +45,7 @@ def run(
     limit: int | None = None,
     variant: str = CLEAN,
     force: bool = False,
+    remade: set[str] | None = None,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> Path:
@@ -60,6 +61,7 @@ def run(
         limit: ask only that many examples (the first by a keyed hash); such a run never enters a leaderboard.
         variant: name of a noise variant of the items, or "clean".
         force: fit, predict and score again although the same was done before.
+        remade: ids of fits that `force` need not make again, to which it adds; runs given one set share their fits.
         resume: go on with the parts of a killed run.
         progress: told what happens.
 
@@ -72,6 +74,7 @@ def run(
     progress = progress or Silent()
     job = _prepare(home, dataset, task, runner, parameters, seed, limit, variant)
     folder = job.folder
+    remade = (set() if remade is None else remade) if force else None
     with home.locked("run", job.id):
         if force or (not resume and read_manifest(folder) is None):
             remove(folder)
@@ -80,8 +83,8 @@ def run(
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
             _keep_request(job)
-            _make(job, Logged(progress, folder / "log.txt"), force)
-        elif done.facts["metrics"] != scoring.suite(task):
+            _make(job, Logged(progress, folder / "log.txt"), remade)
+        elif done.facts["metrics"] != scoring.versions(task):
             progress.say(f"scoring {runner} on {task} of {dataset} again: the metrics are others now")
             _rescore(job, done, Logged(progress, folder / "log.txt"))
         else:
@@ -121,6 +124,7 @@ def _prepare(
         "kind": "run",
         "dataset": data.name,
         "dataset_id": data.manifest.id,
+        "data_hash": data.data_hash,
         "split_hash": data.split_hash,
         "protocol": data.manifest.facts["protocol"],
         "task": task,
@@ -155,11 +159,11 @@ def _keep_request(job: Job) -> None:
         draft.write_text(text)
 
 
-def _make(job: Job, progress: Logged, force: bool) -> None:
+def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
     """Fill the run's folder, manifest last."""
     examples, not_applicable = wanted_examples(job)
-    base = fitting.ensure(job.home, job.asked, progress, force=force)
-    adapted = _adapted(job, base, examples, progress, force)
+    base = fitting.ensure(job.home, job.asked, progress, remade=remade)
+    adapted = _adapted(job, base, examples, progress, remade)
     fits = [fit for fit in (base, adapted) if fit is not None]
     answered = predictions(job, base, adapted, examples, progress)
     costs = [json.loads(path.read_text()) for path in sorted((job.folder / "parts").glob("*.json"))]
@@ -179,8 +183,9 @@ def _make(job: Job, progress: Logged, force: bool) -> None:
             "not_applicable": not_applicable,
         },
         inputs={
-            f"data/{job.data.name}/manifest.json": sha256(job.data.folder / "manifest.json"),
-            **{f"fits/{fit.id}/manifest.json": sha256(fit.folder / "manifest.json") for fit in fits},
+            # What was read, not when it was made: a rebuild or another fit with the same bytes breaks no chain.
+            f"data/{job.data.name}": job.data.manifest.id,
+            **{f"fits/{fit.id}/state": sha256_tree(fit.folder / "state") for fit in fits},
         },
     )
 
@@ -219,7 +224,7 @@ def _finish(
         inputs=inputs,
         outputs={name: sha256(folder / name) for name in _OUTPUTS},
         rows={"predictions.parquet": answered.height, "scores.parquet": scored.scores.height},
-        facts={**facts, "metrics": scoring.suite(job.spec.name)},
+        facts={**facts, "metrics": scoring.versions(job.spec.name)},
         seconds={**seconds, "score": round(time.monotonic() - started, 3)},
         created=now(),
     ).write(folder)
@@ -231,7 +236,9 @@ def _tidy(folder: Path) -> None:
         remove(folder / leftover)
 
 
-def _adapted(job: Job, base: Fit, examples: pl.DataFrame, progress: Progress, force: bool) -> Fit | None:
+def _adapted(
+    job: Job, base: Fit, examples: pl.DataFrame, progress: Progress, remade: set[str] | None
+) -> Fit | None:
     if not isinstance(job.runner, Adapting) or NEW_DOMAIN not in examples["cohort"]:
         return None
-    return fitting.ensure(job.home, job.asked, progress, force=force, base=base)
+    return fitting.ensure(job.home, job.asked, progress, remade=remade, base=base)

@@ -25,6 +25,7 @@ from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest
 from unimp_bench.runners import registry
 from unimp_bench.runners.protocol import Context, Runner, TaskData
 from unimp_bench.tasks import prompts
+from unimp_bench.tasks.item_texts import TextField
 from unimp_bench.tasks.spec import TASKS
 
 NEW_DOMAIN = "new_domain"
@@ -77,8 +78,12 @@ def context(folder: Path, asked: Asked, runner: Runner, progress: Progress) -> C
     return Context(seed=asked.seed, scratch=scratch, progress=progress, truth=truth)
 
 
-def ensure(home: Home, asked: Asked, progress: Progress, *, force: bool = False, base: Fit | None = None) -> Fit:
+def ensure(
+    home: Home, asked: Asked, progress: Progress, *, remade: set[str] | None = None, base: Fit | None = None
+) -> Fit:
     """The fit that was asked for, made if it is not there; with `base`, its adaptation to the held-out domains.
+
+    With `remade`, ids of fits that were made again, the fit is made anew unless it is among them; then it is.
 
     Raises:
         IncompleteError: another process is making it.
@@ -87,8 +92,9 @@ def ensure(home: Home, asked: Asked, progress: Progress, *, force: bool = False,
     fit_id = digest(request)
     folder = home.fit(fit_id)
     with home.locked("fit", fit_id):
-        if force:
+        if remade is not None and fit_id not in remade:
             remove(folder)
+            remade.add(fit_id)
         manifest = read_manifest(folder)
         if manifest is None:
             manifest = _make(folder, asked, base, Manifest("fit", fit_id, request), progress)
@@ -106,6 +112,7 @@ def _request(asked: Asked, base: Fit | None) -> dict[str, Any]:
         "tasks": {task: TASKS[task].version for task in asked.tasks},
         "dataset": asked.data.name,
         "dataset_id": asked.data.manifest.id,
+        "data_hash": asked.data.data_hash,
         "split_hash": asked.data.split_hash,
         "adapted_from": base.id if base else None,
     }
@@ -169,9 +176,10 @@ def _rendered(data: Dataset, task: str, examples: pl.LazyFrame, catalogue: Catal
 
 
 def render(data: Dataset, task: str, examples: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """The examples with their text written anew from these items, in the dataset's own style."""
+    """The examples with their text written anew from these items, in the dataset's own style and fields."""
     config = data.manifest.request["config"]
-    return prompts.render(task, examples, catalogue.items, str(config["prompts"]), int(config["history"]))
+    fields = [TextField(label, source) for label, source in data.manifest.facts["item_text"]]
+    return prompts.render(task, examples, catalogue.items, str(config["prompts"]), int(config["history"]), fields)
 
 
 def fitted_tasks(runner: Runner, task: str, available: Sequence[str]) -> tuple[str, ...]:

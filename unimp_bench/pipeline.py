@@ -27,20 +27,24 @@ from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.describe import describe, split_hash
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.keyed import index_of
-from unimp_bench.places import Home, atomic, remove, sweep
+from unimp_bench.places import Home, atomic, clear, remove, sweep
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest, sha256, sha256_tree
 from unimp_bench.schemas import (
+    ANSWERS,
     DROPS,
+    EXAMPLES,
     IMAGES,
     INTERACTIONS,
     ITEMS,
+    LABELLED_EXAMPLES,
     RAW_ITEMS,
     SEALED_INTERACTIONS,
     Table,
     conform,
 )
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.tasks.styles import PROMPTS_VERSION
 from unimp_bench.writing import write_tasks
 
 _WORK_ITEMS = Table("raw_items", 1, ("item_id",), RAW_ITEMS)
@@ -75,6 +79,8 @@ def build(home: Home, request: Request, *, force: bool = False, progress: Progre
     """
     progress = progress or Silent()
     config = request.config.resolved()
+    for kind, rate in request.noise:
+        noise.variant_name(kind, rate, config.seed)  # a wrong kind or rate is said before hours of work
     with home.locked("dataset", request.name):
         source = open_source(request.source, request.places)
         inputs = _input_hashes(source, request, progress)
@@ -94,6 +100,7 @@ def build(home: Home, request: Request, *, force: bool = False, progress: Progre
                 _build(work, source, request, config, build_id, asked, inputs, progress)
             remove(folder)
             work.rename(folder)
+            clear(home, request.name)
         dataset = Dataset.open(home, request.name)
         for kind, rate in request.noise:
             write_variant(dataset, kind, rate, config.seed, progress)
@@ -123,7 +130,7 @@ def _picture_folder(request: Request) -> Path | None:
 
 def _asked(request: Request, config: BuildConfig, inputs: dict[str, str]) -> dict[str, Any]:
     """What names the build: contents of the inputs but not their places, and all versions of what is written."""
-    written = (INTERACTIONS, SEALED_INTERACTIONS, ITEMS, IMAGES, DROPS)
+    written = (INTERACTIONS, SEALED_INTERACTIONS, ITEMS, IMAGES, EXAMPLES, LABELLED_EXAMPLES, ANSWERS, DROPS)
     return {
         "source": request.source,
         "domains": list(request.places.domains),
@@ -136,6 +143,8 @@ def _asked(request: Request, config: BuildConfig, inputs: dict[str, str]) -> dic
         "inputs": sorted(inputs.values()),
         "tables": {table.name: table.version for table in written},
         "tasks": {spec.name: spec.version for spec in TASKS.values()},
+        "prompts": PROMPTS_VERSION,
+        "extractor": explanations.EXTRACTOR,
     }
 
 
@@ -160,7 +169,7 @@ def _build(
     pictures = timed("images", lambda: _pictures(work, state, raw_items, source, request, progress))
     items = _final_items(raw_items, pictures)
     tables.write(items, work / "visible/items.parquet", ITEMS)
-    interactions = timed("explanations", lambda: _explained(whole.interactions, request, progress))
+    interactions, extractor = timed("explanations", lambda: _explained(whole.interactions, request, progress))
     tables.write(interactions, work / "sealed/interactions.parquet", SEALED_INTERACTIONS)
     tables.write(interactions.filter(pl.col("split") == "train"), work / "visible/interactions.parquet", INTERACTIONS)
     tasks = timed("tasks", lambda: write_tasks(work, interactions, items, config, progress))
@@ -175,6 +184,7 @@ def _build(
         **whole.facts,
         **tasks,
         **describe(interactions, items),
+        "explanations": extractor,
         **request.facts,
     }
     write_toml(
@@ -253,16 +263,23 @@ def _final_items(raw: pl.DataFrame, pictures: pl.DataFrame) -> pl.DataFrame:
     return conform(joined.with_columns(pl.Series("item_index", index_of(joined["item_id"]))), ITEMS.columns)
 
 
-def _explained(interactions: pl.DataFrame, request: Request, progress: Progress) -> pl.DataFrame:
-    """The interactions with their explanation sentence; the lexicon of features comes from train reviews only."""
+def _explained(
+    interactions: pl.DataFrame, request: Request, progress: Progress
+) -> tuple[pl.DataFrame, dict[str, str | int]]:
+    """The interactions with their explanation sentence, and what chose it.
+
+    The lexicon of features comes from train reviews only.
+    """
     if request.explanations is not None:
-        return sentires.from_sentires(request.explanations, interactions, progress=progress)
+        said = sentires.from_sentires(request.explanations, interactions, progress=progress)
+        return said, {"extractor": "Sentires files, one sentence drawn by hash"}
     if interactions["review_text"].null_count() == interactions.height:
-        return interactions
+        return interactions, {}
     progress.say("choosing explanation sentences")
     train = interactions.filter(pl.col("split") == "train")
     features = explanations.mine_features(train["review_text"])
-    return interactions.with_columns(explanations.extract(interactions["review_text"], features).alias("explanation"))
+    found = explanations.extract(interactions["review_text"], features).alias("explanation")
+    return interactions.with_columns(found), {"extractor": explanations.EXTRACTOR, "features": len(features)}
 
 
 def _copy_truth(source: Path, target: Path) -> None:
@@ -282,6 +299,7 @@ def write_variant(dataset: Dataset, kind: str, rate: float, seed: int, progress:
         return name
     if kind == "NV" and not dataset.catalogue(CLEAN).images:
         raise ConfigError(f"{dataset.name} has no pictures to exchange; NV needs pictures")
+    remove(folder)  # what a killed writer or another request left
     clean = tables.read(dataset.folder / "visible/items.parquet", ITEMS)
     tables.write(noise.apply(clean, kind, rate, seed), folder / "items.parquet", ITEMS)
     progress.say(f"variant {name}: {folder}")

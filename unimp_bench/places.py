@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,17 @@ def sweep(folder: Path) -> None:
         draft.unlink()
     for doomed in folder.glob(".*.doomed"):
         shutil.rmtree(doomed)
+
+
+def clear(home: Home, name: str) -> None:
+    """Remove what killed or superseded builds of a dataset left, once it is whole; only the holder of its lock may."""
+    data = home.root / "data"
+    doomed = re.compile(rf"\.{re.escape(name)}(-[0-9a-f]{{16}})?\.\d+\.doomed")
+    work = re.compile(rf"{re.escape(name)}-[0-9a-f]{{16}}")
+    for folder in (data, data / ".building"):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if doomed.fullmatch(path.name) or (folder is not data and work.fullmatch(path.name)):
+                shutil.rmtree(path)
 
 
 def remove(folder: Path) -> None:

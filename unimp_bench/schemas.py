@@ -48,7 +48,7 @@ class Table:
 
 INTERACTIONS = Table(
     "interactions",
-    1,
+    2,  # without the rows' places in the raw file: the gaps among them told how many rows were held out of whom
     ("user_id", "position"),
     {
         "user_id": pl.String,
@@ -60,11 +60,18 @@ INTERACTIONS = Table(
         "review_title": pl.String,
         "review_text": pl.String,
         "explanation": pl.String,
-        "source_row": pl.Int64,  # 0-based row of the domain's raw file
     },
 )
 SEALED_INTERACTIONS = Table(
-    "sealed_interactions", 1, INTERACTIONS.key, {**INTERACTIONS.columns, "split": pl.String, "cohort": pl.String}
+    "sealed_interactions",
+    1,
+    INTERACTIONS.key,
+    {
+        **INTERACTIONS.columns,
+        "source_row": pl.Int64,  # 0-based row of the domain's raw file
+        "split": pl.String,
+        "cohort": pl.String,
+    },
 )
 ITEMS = Table(
     "items",

@@ -35,6 +35,11 @@ def suite(task: str) -> list[str]:
     return [first, *(name for name in names_of(TASKS[task].answer) if name != first)]
 
 
+def versions(task: str) -> dict[str, int]:
+    """Version of each metric of a task; a run that was scored by others is scored again."""
+    return {name: METRICS[name].version for name in suite(task)}
+
+
 def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examples: pl.DataFrame) -> Scored:
     """Score predictions on the examples that were asked.
 
@@ -59,10 +64,12 @@ def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examp
         for cohort in cohorts:
             of_cohort = pl.col("cohort") == cohort
             values = scores.filter(of_cohort & (pl.col("metric") == name))["value"].drop_nulls()
+            asked = silent.filter(of_cohort)
+            # A metric is undefined for a whole cohort or for none of it: leaving out single examples would be a gift.
+            assert len(values) in (0, asked.height), f"{name} has no value for some examples of {cohort}"
             found = METRICS[name].interval(values.to_numpy(), seed=_SEED)
             if found.value is None:
-                not_computed[f"{name} of {cohort}"] = f"needs more examples than {len(values)}"
-            asked = silent.filter(of_cohort)
+                not_computed[f"{name} of {cohort}"] = f"needs more examples than {asked.height}"
             rows.append(
                 (name, cohort, found.value, found.low, found.high, asked.height, int(asked["unanswered"].sum()))
             )

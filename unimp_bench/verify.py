@@ -117,7 +117,7 @@ def _of_chain(folder: Path, home: Home | None) -> Iterator[Link]:
     for name, value in sorted(manifest.inputs.items()):
         path = home.root / name
         yield Link(path, value, False)
-        if name.startswith("fits/") and path.is_file():
+        if name.startswith("fits/") and path.exists():
             yield from _of_chain(path.parent, home)
 
 
@@ -131,7 +131,8 @@ def _placed(name: str, home: Home | None) -> Path:
 
 def _variants(dataset: Dataset) -> list[Path]:
     folder = dataset.folder / "variants"
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
 
 
 def _runs(dataset: Dataset, home: Home | None) -> list[Path]:

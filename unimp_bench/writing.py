@@ -15,8 +15,8 @@ from unimp_bench.config import BuildConfig
 from unimp_bench.progress import Progress
 from unimp_bench.schemas import ANSWERS, EXAMPLES, LABELLED_EXAMPLES
 from unimp_bench.tasks.building import Builder, Settings
-from unimp_bench.tasks.prompts import PROMPTS_VERSION
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.tasks.styles import PROMPTS_VERSION
 
 _ROWS_A_CHUNK = 200_000
 
@@ -24,7 +24,7 @@ _ROWS_A_CHUNK = 200_000
 def write_tasks(
     folder: Path, interactions: pl.DataFrame, items: pl.DataFrame, config: BuildConfig, progress: Progress
 ) -> dict[str, Any]:
-    """Write examples and answers of every task the source can yield; returns the facts `tasks` and `skipped_tasks`.
+    """Write examples and answers of every task the source can yield; returns the facts `tasks`, `skipped_tasks`, `item_text`.
 
     `interactions` has the columns of `schemas.SEALED_INTERACTIONS`, `items` those of `schemas.ITEMS`.
     """
@@ -53,7 +53,8 @@ def write_tasks(
             "prompts": f"{settings.prompts}-{PROMPTS_VERSION}",
             "rows": rows,
         }
-    return {"tasks": done, "skipped_tasks": skipped}
+    item_text = [[field.label, field.source] for field in builder.fields]
+    return {"tasks": done, "skipped_tasks": skipped, "item_text": item_text}
 
 
 def _write_task(

@@ -215,6 +215,27 @@ def test_the_most_f1_by_hand() -> None:
         assert set(np.flatnonzero(chosen[row]).tolist()) == best
 
 
+@pytest.mark.parametrize("task", ["explanation", "selection"])
+def test_answers_do_not_depend_on_the_company(shop: Shop, task: str) -> None:
+    world = shop.truth.world
+    rng = np.random.default_rng(1)
+    drawn = [rng.choice(len(world.item_ids), 8, replace=False).tolist() for _ in range(60)]
+    rows = [
+        {
+            **shop.example(user, items[:3], candidates=[world.item_ids[i] for i in items[3:]]),
+            "target_item_id": world.item_ids[items[3]],
+            "example_id": f"e{user:02d}",
+        }
+        for user, items in enumerate(drawn)
+    ]
+    column = {"explanation": "text", "selection": "item_ids"}[task]
+    for runner in (Oracle(), OracleHistory()):
+        (whole,) = shop.ask(runner, task, rows)
+        assert isinstance(whole, pl.DataFrame)
+        alone = pl.concat([part for row in rows for part in shop.ask(runner, task, [row])])  # type: ignore[type-var]
+        assert alone[column].to_list() == whole[column].to_list()
+
+
 def test_rouge_l_is_that_of_the_scorer() -> None:
     texts = list(make_bank().texts[:40:3])
     scorer = RougeScorer(["rougeL"], use_stemmer=False)

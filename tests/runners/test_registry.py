@@ -69,7 +69,8 @@ def test_strings_become_fields() -> None:
     [
         ({"whole": "1.5"}, "whole='1.5' is not a whole number"),
         ({"real": "much"}, "real='much' is not a number"),
-        ({"real": "nan"}, "real='nan' is not a number"),
+        ({"real": "nan"}, "real='nan' is not a finite number"),
+        ({"real": "-inf"}, "real='-inf' is not a finite number"),
         ({"flag": "perhaps"}, "is not true or false"),
         ({"maybe": "x"}, "maybe='x' is not a whole number"),
         ({"choice": "z"}, "is not one of x, y"),

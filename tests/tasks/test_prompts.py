@@ -7,8 +7,10 @@ from tests.tasks.shop import interactions, items
 from unimp_bench.errors import ConfigError
 from unimp_bench.schemas import EXAMPLES, conform
 from unimp_bench.tasks.building import Builder, Settings
-from unimp_bench.tasks.prompts import STYLES, ItemTexts, cut, disarmed, render
+from unimp_bench.tasks.item_texts import AMAZON, ItemTexts, cut, disarmed
+from unimp_bench.tasks.prompts import render
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.tasks.styles import STYLES
 
 CATALOGUE = items(
     [

@@ -18,6 +18,7 @@ from unimp_bench.audit.checks_examples import (
 )
 from unimp_bench.audit.checks_order import (
     ascending_by_id,
+    below_core,
     candidate_order,
     item_index_independent,
     last_index_plus_one,
@@ -55,6 +56,7 @@ CHECKS: tuple[Callable[[Evidence], Check], ...] = (
     item_index_independent,
     last_index_plus_one,
     ascending_by_id,
+    below_core,
     later_training_events,
 )
 

@@ -64,6 +64,27 @@ def item_index_independent(evidence: Evidence) -> Check:
     return verdict(name, worst < 1, round(float(4 * worst), 3), "correlation with " + ", ".join(reached))
 
 
+def below_core(evidence: Evidence) -> Check:
+    """Share of test targets among the items with fewer training rows than the core asks of an item.
+
+    Every k-core that is taken before a split tells this much: what such items lack in training must be held out.
+    """
+    name = "below_core"
+    core = int(evidence.dataset.manifest.facts.get("core", {}).get("item", 1))
+    trained = evidence.dataset.interactions().group_by("item_id").agg(rows=pl.len()).collect(engine="streaming")
+    counted = evidence.items.select("item_id").join(trained, on="item_id", how="left")
+    few = counted.filter(pl.col("rows").fill_null(0) < core)
+    targets = evidence.held_out.filter(pl.col("split") == "test")
+    if few.height == 0 or targets.height == 0:
+        return silent(name, f"no item has fewer than {core} training rows")
+    share = targets.join(few, on="item_id", how="semi").height / targets.height
+    detail = (
+        f"{few.height:,} of {counted.height:,} items ({few.height / counted.height:.1%}) have fewer than {core} "
+        f"training rows and are {share:.1%} of the test targets"
+    )
+    return Check(name, "info", round(share, 4), detail)
+
+
 def last_index_plus_one(evidence: Evidence) -> Check:
     """A probe that answers with the five item numbers after the last history item's is right no more than by chance.
 

@@ -89,13 +89,16 @@ def new_users_absent(evidence: Evidence) -> Check:
 
 
 def visible_is_train(evidence: Evidence) -> Check:
-    """The visible interactions are the train rows of the sealed ones, cell by cell.
+    """The visible interactions are the train rows of the sealed ones, cell by cell, and have no further column.
 
-    Both files are sorted by the same key, so they are walked side by side in parts, never held whole.
+    A place in the raw file would be one too many: its gaps tell how many rows of a user or an item were held out. Both
+    files are sorted by the same key, so they are walked side by side in parts, never held whole.
     """
     name = "visible_is_train"
-    folder = evidence.dataset.folder
+    dataset, folder = evidence.dataset, evidence.dataset.folder
     columns = list(INTERACTIONS.columns)
+    if further := sorted(set(dataset.interactions().collect_schema().names()) - set(columns)):
+        return verdict(name, False, len(further), f"columns that runners must not see: {', '.join(further)}")
     sealed = tables.batches(folder / "sealed/interactions.parquet", SEALED_INTERACTIONS, CHUNK)
     visible = tables.batches(folder / "visible/interactions.parquet", INTERACTIONS, CHUNK)
     train = (part.filter(pl.col("split") == "train").select(columns) for part in sealed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,15 +13,9 @@ if TYPE_CHECKING:
     from unimp_bench.dataset import Dataset
     from unimp_bench.pipeline import Request
 
-_RELEASES = ("2014", "2018", "2023")
-_SOURCES = ("amazon", "hm", "files", "synthetic")
 _INPUT = "Input"
 _PROTOCOL = "Protocol"
 _TASKS = "Tasks"
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def build(
@@ -102,20 +95,13 @@ def build(
         unimp-bench build hm --raw h-and-m/ --item-level product --core 3
         unimp-bench build amazon --release 2018 --domains gift_cards --raw dumps/
     """
+    from unimp_bench import recipes
     from unimp_bench.data.opening import Places
-    from unimp_bench.errors import ConfigError, UnknownNameError
     from unimp_bench.pipeline import build as build_dataset
 
-    if source not in _SOURCES:
-        raise UnknownNameError("source", source, _SOURCES)
-    if release not in _RELEASES:
-        raise UnknownNameError("release", release, _RELEASES)
-    mapping = {key: value for key, _, value in (pair.partition("=") for pair in column or [])}
-    if "" in mapping.values():
-        raise ConfigError("--column wants NAME=COLUMN, for example --column user_id=customer")
-    flags: dict[str, Any] = {
+    flags = {
         "protocol": protocol,
-        "require": _listed(require) if require is not None else None,
+        "require": None if require is None else _listed(require),
         "merge_users": merge_users,
         "duplicates": duplicates,
         "ties": ties,
@@ -125,119 +111,58 @@ def build(
         "candidates": candidates,
         "hardness": hardness,
         "lean": lean,
-        "core": core,
-        "new_domains": new_domains,
+        "new_domains": None if new_domains is None else _listed(new_domains.replace("none", "")),
+        **_core(core),
     }
-    places = Places(raw, interactions, items, images, _listed(domains), item_level, mapping)
+    recipe = recipes.Recipe(
+        source,
+        Places(raw, interactions, items, images, tuple(_listed(domains)), item_level, _columns(column or [])),
+        release=release,
+        size=size,
+        name=name,
+        config_file=config,
+        settings={key: value for key, value in flags.items() if value is not None},
+        noise=tuple(noise or ()),
+        fetch_images=fetch_images,
+        allow_private=allow_private,
+        keep_rejects=keep_rejects,
+        explanations=explanations,
+    )
+    request = recipes.request(ctx.obj, recipe)
+    if dry_run:
+        _explain(request, ctx.obj.dataset(request.name))
+        return
+    err.print(f"building {request.name}", style="bold", markup=False)
     with BarProgress() as progress:
-        request = _request(
-            source, release, size, name, places, _config(flags, config), noise or [], ctx.obj, progress, dry_run
-        )
-        changes = {
-            "fetch_images": (raw is None and source == "amazon") if fetch_images is None else fetch_images,
-            "allow_private": allow_private,
-            "keep_rejects": keep_rejects,
-            "explanations": explanations,
-        }
-        request = _replaced(request, **changes)
-        if dry_run:
-            _explain(request, ctx.obj.dataset(request.name))
-            return
-        err.print(f"building {request.name}", style="bold")
+        recipes.provide(recipe, request, progress)
         dataset = build_dataset(ctx.obj, request, force=force, progress=progress)
     _summary(dataset)
 
 
-def _replaced(request: Request, **changes: Any) -> Request:
-    import dataclasses
-
-    return dataclasses.replace(request, **changes)
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _config(flags: dict[str, Any], file: Path | None) -> Callable[[tuple[str, ...]], Any]:
-    """A function from the source's own new domains to the config: flags over file over defaults."""
-    from unimp_bench.config import from_mapping, read_toml
+def _columns(pairs: list[str]) -> dict[str, str]:
+    """`NAME=COLUMN` pairs as a mapping."""
     from unimp_bench.errors import ConfigError
 
-    values = read_toml(file) if file is not None else {}
-    values = {k: v for k, v in values.items() if k not in ("source", "domains")}
-    core, held_out = flags.pop("core"), flags.pop("new_domains")
-    values.update({key: list(v) if isinstance(v, tuple) else v for key, v in flags.items() if v is not None})
-    if core is not None:
-        numbers = core.split(",")
-        if len(numbers) > 2 or not all(n.strip().isdigit() for n in numbers):
-            raise ConfigError(f"--core is '{core}'; wanted a number, or USER,ITEM")
-        values["core_user"], values["core_item"] = int(numbers[0]), int(numbers[-1])
-    if held_out is not None:
-        values["new_domains"] = [] if held_out == "none" else list(_listed(held_out))
-
-    def with_default(new_domains: tuple[str, ...]) -> Any:
-        return from_mapping({"new_domains": list(new_domains), **values}, str(file or "flags"))
-
-    return with_default
+    mapping = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    if not all(mapping) or not all(mapping.values()):
+        raise ConfigError("--column wants NAME=COLUMN, for example --column user_id=customer")
+    return mapping
 
 
-def _request(
-    source: str,
-    release: str,
-    size: str,
-    name: str | None,
-    places: Any,
-    config: Callable[[tuple[str, ...]], Any],
-    noise: list[str],
-    home: Any,
-    progress: BarProgress,
-    dry_run: bool,
-) -> Request:
-    """Fill in what the source decides by itself: domains, name, downloaded or generated raw files."""
-    import dataclasses
-
-    from unimp_bench.data.opening import PAPER_DOMAINS, PAPER_NEW_DOMAIN
-    from unimp_bench.pipeline import Request
-
-    variants = tuple(_variant(text) for text in noise)
-    truth: Path | None = None
-    held_out: tuple[str, ...] = ()
-    own_name, kind = source, source
-    if source in ("amazon", "synthetic"):
-        from unimp_bench.data.sources import addresses
-
-        kind = "synthetic" if source == "synthetic" else f"amazon{release}"
-        chosen = addresses.domains(release, places.domains) if places.domains else (*PAPER_DOMAINS, PAPER_NEW_DOMAIN)
-        if PAPER_NEW_DOMAIN in chosen and len(chosen) > 1:
-            held_out = (PAPER_NEW_DOMAIN,)
-        own_name = kind if not places.domains else f"{kind}-{'-'.join(chosen)}"
-        places = dataclasses.replace(places, domains=chosen)
-    resolved = config(held_out)
-    if source == "synthetic":
-        # The shop itself is frozen: --seed changes ties, holdouts and draws, never the raw data.
-        raw, own_name = home.raw(f"synthetic-{size}"), f"synthetic-{size}"
-        if not dry_run:
-            from unimp_bench.data.sources.synthetic import write_shop
-
-            write_shop(raw, size, 0, progress)
-            truth = raw / "truth"
-        places = dataclasses.replace(places, raw=raw)
-    elif source == "amazon" and places.raw is None:
-        raw = home.raw(kind)
-        if not dry_run:
-            from unimp_bench.data.download import fetch
-            from unimp_bench.data.sources.addresses import remotes
-
-            fetch(remotes(release, places.domains), raw, progress)
-        places = dataclasses.replace(places, raw=raw)
-    return Request(kind, name or own_name, places, resolved, noise=variants, truth=truth)
-
-
-def _variant(text: str) -> tuple[str, float]:
-    """`NT` or `NV=0.4` as kind and rate; the rate of the paper is 0.2."""
+def _core(text: str | None) -> dict[str, int]:
+    """`N` or `USER,ITEM` as the two core sizes."""
     from unimp_bench.errors import ConfigError
 
-    kind, _, rate = text.partition("=")
-    try:
-        return kind, float(rate or 0.2)
-    except ValueError:
-        raise ConfigError(f"--noise is '{text}'; wanted NT, NV, or a kind and rate such as NT=0.4") from None
+    if text is None:
+        return {}
+    numbers = text.split(",")
+    if len(numbers) > 2 or not all(n.strip().isdigit() for n in numbers):
+        raise ConfigError(f"--core is '{text}'; wanted a number, or USER,ITEM")
+    return {"core_user": int(numbers[0]), "core_item": int(numbers[-1])}
 
 
 def _explain(request: Request, folder: Path) -> None:

@@ -23,7 +23,14 @@ from rich.progress import (
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
+WIDE = 1_000  # characters, where no terminal says how many it has
+
 _WORTH_A_LINE = 1.0  # seconds; shorter stages leave no line in a log
+
+
+def whole() -> Console:
+    """Where tables go: `out`, or where that is no terminal, a console that is never too narrow for them."""
+    return out if out.is_terminal else Console(highlight=False, soft_wrap=True, width=WIDE)
 
 
 class BarProgress:

@@ -39,7 +39,9 @@ def _version(wanted: bool) -> None:
 def _root(
     ctx: typer.Context,
     home: Annotated[Path, typer.Option(help="Folder that holds data/ and runs/.", file_okay=False)] = Path(),
-    _show_version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     ctx.obj = Home(home)
 
@@ -51,11 +53,18 @@ app.command("list")(list_)
 app.command()(audit)
 app.command()(verify)
 
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EFBIG: "a file-size limit was reached",
-    errno.EDQUOT: "the quota is used up",
+_FULL = "nothing half-written was kept; make room or choose another --home"
+_PLACE = "choose another --home or file"
+_DISK = {  # what the machine may refuse, and what to do; any other OSError is our own mistake
+    errno.ENOSPC: ("the disk is full", _FULL),
+    errno.EFBIG: ("a file-size limit was reached", _FULL),
+    errno.EDQUOT: ("the quota is used up", _FULL),
+    errno.EROFS: ("a read-only file system", _PLACE),
+    errno.ENOTDIR: ("a file stands where a folder is wanted", _PLACE),
+    errno.EACCES: ("not allowed", "check its permissions"),
+    errno.EPERM: ("not allowed", "check its permissions"),
 }
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -65,17 +74,15 @@ def main() -> None:
     except UnimpBenchError as error:
         err.print(f"error: {error}", markup=False, style="red")
     except OSError as error:
-        what = _DISK.get(error.errno or 0)
-        if what is None and not isinstance(error, PermissionError):
+        if error.errno not in _DISK:
             raise
+        what, advice = _DISK[error.errno]
         where = f" ({error.filename})" if error.filename else ""
-        advice = (
-            "nothing half-written was kept; make room or choose another --home" if what else "check its permissions"
-        )
-        err.print(f"error: {what or 'not allowed'}{where}; {advice}", markup=False, style="red")
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from here", markup=False)
-        sys.exit(130)
+        err.print(f"error: {what}{where}; {advice}", markup=False, style="red")
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:  # typer makes this of Ctrl-C, and says nothing
+            err.print("stopped; the same command without --force goes on from here", markup=False)
+        raise
     else:
         return
     sys.exit(1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,19 +31,22 @@ def run(
 ) -> None:
     """Fit runners, let them answer the test examples, and score the answers.
 
-    Prints the folder of every run. What was run before is found and not run again; a killed run goes on.
+    Prints the folder of every run on stdout and the scores on stderr. What was run before is found and not run again;
+    a killed run goes on.
 
-    Example: unimp-bench run --model floors,bm25 --task search --dataset synthetic-small
+    Example: unimp-bench run --model floors,bm25 --task search
 
-    Example: unimp-bench run --model bm25 --set k1=1.2 --set b=0.6 --task recommendation --seeds 1,2,3
+    Example: unimp-bench run --model bm25 --set k1=1.2 --set b=0.6 --seeds 1,2,3
     """
     from unimp_bench import execute
     from unimp_bench.dataset import Dataset
 
     parameters = _parameters(set_ or [])
     numbers = _seeds(seeds)
-    data = Dataset.open(ctx.obj, dataset or _newest(ctx.obj))
+    data = Dataset.open(ctx.obj, _newest(ctx.obj) if dataset is None else dataset)
     jobs = _jobs(model, task, data, bool(parameters))
+    remade: set[str] = set()  # a fit that serves several tasks is forced once
+    folders = []
     with BarProgress() as progress:
         for job in jobs:
             for seed in numbers:
@@ -55,11 +60,14 @@ def run(
                     limit=limit,
                     variant=variant,
                     force=force,
+                    remade=remade,
                     resume=resume,
                     progress=progress,
                 )
                 out.print(str(folder), markup=False)
-    _summary(ctx.obj, data.name, jobs, limit)
+                folders.append(folder)
+    _scores(folders)
+    _how_to_see_more(ctx.obj, data.name, jobs, limit)
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,9 @@ def _seeds(text: str) -> list[int]:
     try:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--seeds {text} are not whole numbers; write for example --seeds 1,2,3") from None
+        raise ConfigError(f"--seeds '{text}' are not whole numbers; write for example --seeds 1,2,3") from None
     if min(seeds) < 0:
-        raise ConfigError(f"--seeds {text}: a seed is 0 or more")
+        raise ConfigError(f"--seeds '{text}': a seed is 0 or more")
     return list(dict.fromkeys(seeds))
 
 
@@ -114,11 +122,11 @@ def _jobs(models: str, tasks: str, data: Dataset, has_parameters: bool) -> list[
     from unimp_bench.runners import registry
     from unimp_bench.tasks.spec import TASKS
 
-    runners = registry.expand(models)
+    runners = registry.expand(",".join(_words("--model", models)))
     if has_parameters and len(runners) > 1:
         raise ConfigError(f"--set is for one runner, --model names {len(runners)}; run them one by one")
-    named = {part.strip() for part in models.split(",")}
-    wanted = list(TASKS) if tasks == "all" else [part.strip() for part in tasks.split(",")]
+    named = set(_words("--model", models))
+    wanted = list(TASKS) if tasks == "all" else _words("--task", tasks)
     for name in wanted:
         if name not in TASKS:
             raise UnknownNameError("task", name, [*TASKS, "all"])
@@ -136,6 +144,9 @@ def _jobs(models: str, tasks: str, data: Dataset, has_parameters: bool) -> list[
             continue
         if tasks != "all" and runner in named and not cls.tasks & set(wanted):
             raise ConfigError(f"runner '{runner}' does not answer {tasks}; it answers {', '.join(sorted(cls.tasks))}")
+        for name in wanted:
+            if tasks != "all" and runner in named and name not in cls.tasks:
+                err.print(f"leaving out {runner} on {name}: it does not answer that", markup=False)
         jobs += [
             _Job(runner, name)
             for name in wanted
@@ -146,12 +157,40 @@ def _jobs(models: str, tasks: str, data: Dataset, has_parameters: bool) -> list[
     return jobs
 
 
-def _summary(home: Home, dataset: str, jobs: list[_Job], limit: int | None) -> None:
-    """Say how to see the scores, on stderr."""
+def _words(option: str, text: str) -> list[str]:
+    """Parts of a comma-separated list, each once, in order."""
+    words = [part.strip() for part in text.split(",")]
+    if not all(words):
+        raise ConfigError(f"{option} '{text}' has an empty name; write for example {option} a,b")
+    return list(dict.fromkeys(words))
+
+
+def _scores(folders: list[Path]) -> None:
+    """Say the first metric of each run, cohort by cohort, on stderr."""
+    lines = []
+    for folder in folders:
+        request = json.loads((folder / "run.json").read_text())["request"]
+        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+        first = metrics[0]["metric"]
+        values = [
+            f"{row['slice']} {'-' if row['value'] is None else format(row['value'], '.4f')}"
+            for row in metrics
+            if row["metric"] == first
+        ]
+        seed = f" seed {request['seed']}" if request["seed"] else ""
+        lines.append((request["task"], request["runner"] + seed, first, "  ".join(values)))
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        err.print("  ".join([*cells, line[3]]), markup=False)
+
+
+def _how_to_see_more(home: Home, dataset: str, jobs: list[_Job], limit: int | None) -> None:
+    """Say how to see all scores, on stderr."""
     if limit is not None:
         err.print("runs with --limit do not enter the leaderboard; see metrics.json in each folder", markup=False)
         return
     tasks = {job.task for job in jobs}
     one = f" --task {next(iter(tasks))}" if len(tasks) == 1 else ""
     where = "" if str(home.root) == "." else f"--home {home.root} "
-    err.print(f"scores: unimp-bench {where}leaderboard --dataset {dataset}{one}", markup=False)
+    err.print(f"intervals and all metrics: unimp-bench {where}leaderboard --dataset {dataset}{one}", markup=False)

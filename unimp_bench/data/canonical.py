@@ -6,7 +6,9 @@ Texts and metadata are asked for only when it is known which rows and items surv
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -35,7 +37,7 @@ def canonical(source: Source, config: BuildConfig, drops: DropLog, progress: Pro
     """Run all stages up to labelled interactions with texts, and the metadata of their items.
 
     Raises:
-        ConfigError: nothing survives the core filter.
+        ConfigError: nothing survives the core filter, or nothing is left to train on.
         UnknownNameError: a new domain that the source does not have.
     """
     for name in config.new_domains:
@@ -51,7 +53,7 @@ def canonical(source: Source, config: BuildConfig, drops: DropLog, progress: Pro
     items = pl.DataFrame()
     if config.require:
         items = _items(source, rows, drops, progress)
-        rows = _required(rows, items, config.require, drops)
+        rows = _required(rows, items, source.pictures(items["item_id"].to_list()), config.require, drops)
         rows, passes = _cored(rows, config, drops, "core after requirements")
     if rows.is_empty():
         raise ConfigError(
@@ -62,9 +64,16 @@ def canonical(source: Source, config: BuildConfig, drops: DropLog, progress: Pro
         f"{rows.height:,} interactions, {rows['user_id'].n_unique():,} users, {rows['item_id'].n_unique():,} items "
         f"after the ({config.core_user}, {config.core_item})-core in {passes} passes"
     )
+    for name in sorted(raw_counts.keys() - set(rows["domain"].unique().to_list())):
+        progress.say(f"{name}: none of {raw_counts[name]:,} interactions survives the core filter")
     ordered = arranged(rows, str(config.ties), config.seed)
     ties = tie_report(ordered, str(config.ties))
     labelled = PROTOCOL_FUNCTIONS[config.protocol](ordered, config).drop("person")
+    if labelled.filter((pl.col("split") == "train") & (pl.col("cohort") != "new_domain")).is_empty():
+        raise ConfigError(
+            f"protocol '{config.protocol}' leaves no row to train on among {rows.height:,} interactions; lower --core, "
+            "hold out less or choose another --protocol"
+        )
     texts = source.texts(labelled.select("domain", "source_row"), progress)
     labelled = labelled.join(
         texts.select(list(RAW_TEXTS)), on=["domain", "source_row"], how="left", maintain_order="left", validate="m:1"
@@ -134,12 +143,21 @@ def _items(source: Source, rows: pl.DataFrame, drops: DropLog, progress: Progres
     return conform(owner.join(found, on="item_id", how="left"), RAW_ITEMS)
 
 
-def _required(rows: pl.DataFrame, items: pl.DataFrame, require: tuple[str, ...], drops: DropLog) -> pl.DataFrame:
-    """Rows whose item has a title or names a picture, as required; whether a picture can be had is known only later."""
-    absent = {
-        "title": pl.col("title").is_null(),
-        "image": pl.col("image_urls").is_null() | (pl.col("image_urls").list.len() == 0),
-    }
+def _required(
+    rows: pl.DataFrame,
+    items: pl.DataFrame,
+    pictures: Mapping[str, Path] | None,
+    require: tuple[str, ...],
+    drops: DropLog,
+) -> pl.DataFrame:
+    """Rows whose item has a title or a picture, as required.
+
+    Where there is a folder of pictures, one must lie there; else an address will do, and whether a picture is behind
+    it is known only later.
+    """
+    addressed = pl.col("image_urls").list.len().fill_null(0) > 0
+    held = addressed if pictures is None else pl.col("item_id").is_in(sorted(pictures))
+    absent = {"title": pl.col("title").is_null(), "image": ~held}
     checks = []
     for name in require:
         lacking = items.filter(absent[name])["item_id"]

@@ -34,6 +34,7 @@ class Family(Protocol):
 class MetricSpec:
     """One metric.
 
+    `version`: raised when values change; results of two versions never share a table.
     `by_cohort`: an example's value depends on the others of its cohort, so values of two cohorts are never pooled.
     `bounds`: smallest and largest value that one example can have; None where there are none.
     """
@@ -45,6 +46,7 @@ class MetricSpec:
     by_cohort: bool
     family: Family
     bounds: tuple[float, float] | None
+    version: int = 1
 
     def compute(self, answers: pl.DataFrame, predictions: pl.DataFrame, context: MetricContext) -> pl.DataFrame:
         """One value per answer (example_id, metric, cohort, value); arguments and errors as in `pairs.paired`."""

@@ -171,8 +171,8 @@ def _value(text: str, kind: Any) -> Any:
             number = kind(text)
         except ValueError:
             raise ValueError(f"is not {'a whole' if kind is int else 'a'} number") from None
-        if math.isnan(number):
-            raise ValueError("is not a number")
+        if not math.isfinite(number):
+            raise ValueError("is not a finite number")
         return number
     raise ValueError(f"cannot be given on the command line (its type is {kind})")
 

@@ -16,9 +16,11 @@ from unimp_bench.schemas import LABELLED_EXAMPLES, conform
 from unimp_bench.tasks import explanation, image_generation, preference, recommendation, search, selection
 from unimp_bench.tasks.candidates import HARDNESS, Pools
 from unimp_bench.tasks.histories import Chunk
-from unimp_bench.tasks.prompts import STYLES, ItemTexts, rendered
+from unimp_bench.tasks.item_texts import ItemTexts, text_fields
+from unimp_bench.tasks.prompts import rendered
 from unimp_bench.tasks.search import QUERY_STYLES, queries
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.tasks.styles import STYLES, style_named
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class Builder:
         items = items.sort("item_index")
         self._items = items
         self._settings = settings
-        self._texts = ItemTexts.of(items, settings.prompts)
-        self._joint = self._texts.style.joint
+        self._style = style_named(settings.prompts)
+        self.fields = text_fields(items, settings.prompts)  # of an item's text
+        self._texts = ItemTexts.of(items, self.fields)
         self._per_item = queries(items, settings.query).select("query").hstack([items["image_id"]])
         self._pools = Pools.of(items, frozenset(new_domains), settings.hardness)
 
@@ -115,7 +118,7 @@ class Builder:
         frame = conform(self._rows(task, split, interactions), LABELLED_EXAMPLES.columns).sort("example_id")
         if split == "train" and self._settings.lean:
             return frame
-        return conform(rendered(task, frame, self._texts, self._settings.history), LABELLED_EXAMPLES.columns)
+        return conform(rendered(task, frame, self._style, self._texts, self._settings.history), LABELLED_EXAMPLES.columns)
 
     def _rows(self, task: str, split: str, interactions: pl.DataFrame) -> pl.DataFrame:
         settings = self._settings
@@ -125,9 +128,9 @@ class Builder:
             case "recommendation":
                 return recommendation.build(chunk, split, length)
             case "preference":
-                return preference.build(chunk, split, length, joint=self._joint)
+                return preference.build(chunk, split, length, joint=self._style.joint)
             case "explanation":
-                return explanation.build(chunk, split, length, joint=self._joint)
+                return explanation.build(chunk, split, length, joint=self._style.joint)
             case "search":
                 return search.build(chunk, split, length)
             case "image_generation":

@@ -1,7 +1,8 @@
 """Negatives of selection: drawn by key, so they depend on an example's id, the seed and the rules only.
 
 Unusual: draws are rejected and repeated for all examples of a chunk at once, slot by slot. Each attempt is a hash of
-(example, slot, pool, attempt), so results are the same in one chunk or in many.
+(example, slot, pool, attempt), so results are the same in one chunk or in many. Of hard negatives a drawn half comes
+from anywhere: if all were near to a positive, the candidates without a neighbour would be the positives.
 
 Shapes: examples, items = catalogue rows, width = most negatives of an example; -1 pads.
 """
@@ -19,7 +20,9 @@ from unimp_bench.keyed import Keys, mix, uniform
 from unimp_bench.tasks.histories import Indices, Mask
 
 HARDNESS = ("random", "same_category", "same_brand")
+_NEAR = 0.5  # share of the slots that look for a hard negative first
 _ATTEMPTS = 24  # a pool that refuses this often is nearly used up: go on to the wider one
+_COIN = 0xC0174  # sets the draw of near or anywhere apart from the draws of items
 _BLOCK = 2_000_000  # cells looked at together when a whole side of the catalogue is searched
 
 
@@ -114,7 +117,10 @@ class Draw:
             for depth, pool in enumerate(self.pools.levels):
                 for attempt in range(_ATTEMPTS):
                     group = pool.group[anchor]
-                    tried = np.flatnonzero((group >= 0) & (pool.size[group] > 1))
+                    tries = (group >= 0) & (pool.size[group] > 1)
+                    if pool is not self.pools.levels[-1]:
+                        tries &= uniform(mix(keys, _COIN)) < _NEAR
+                    tried = np.flatnonzero(tries)
                     if not tried.size:
                         break
                     share = uniform(mix(keys[tried], depth * _ATTEMPTS + attempt))

@@ -18,6 +18,7 @@ from unimp_bench.runners.protocol import Context, ScoreBlock
 from unimp_bench.schemas import IMAGE
 from unimp_bench.tasks.search import QUERY_STYLES
 
+_DIGITS = 9  # of an expected score; what lies behind depends on how many examples are multiplied at once
 _UNEXPLAINED = 4.0  # mean rating of items that the truth does not explain
 
 
@@ -75,6 +76,7 @@ class Desk:
         for kind in np.unique(kinds).tolist():
             rows, here = np.flatnonzero(bank.kind == kind), np.flatnonzero(kinds == kind)
             gain = self.shop.sentences(belief[here], items[here], rows) @ self._likeness(kind, rows)
+            gain = gain.round(_DIGITS)  # so that equal sentences are equal in any company
             for example, best in zip(here.tolist(), gain.argmax(axis=1).tolist(), strict=True):
                 texts[example] = bank.texts[rows[best]]
         return block.select("example_id", pl.Series("text", texts, dtype=pl.String))
