@@ -1,4 +1,4 @@
-"""From what a user says to what the pipeline is asked: raw files fetched or generated, defaults of each source filled in."""
+"""From what a user says to what the pipeline is asked: raw files got, the defaults of each source filled in."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def build(home: Home, recipe: Recipe, *, force: bool = False, progress: Progress
 
 def request(home: Home, recipe: Recipe) -> Request:
     """The request of a recipe; touches nothing but the config file."""
-    places, held_out = recipe.places, ()
-    name = recipe.kind
+    places, name = recipe.places, recipe.kind
+    held_out: tuple[str, ...] = ()
     if recipe.source in ("amazon", "synthetic"):
         places, held_out, name = _domains(recipe)
     if recipe.source == "synthetic":
