@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from tests.audited_shop import Shop, good_shop
 from unimp_bench.audit import CHECKS, Check, audit, require
+from unimp_bench.audit.checks_order import below_core
+from unimp_bench.audit.checks_split import visible_is_train
+from unimp_bench.audit.findings import Evidence
 from unimp_bench.errors import AuditError
 
 
@@ -21,7 +25,7 @@ def test_an_honest_dataset_passes_every_check(tmp_path: Path) -> None:
     found = _states(good_shop(), tmp_path)
     assert len(found) == len(CHECKS)
     assert {c.name: c.detail for c in found.values() if c.status == "fail"} == {}
-    assert {c.name for c in found.values() if c.status == "info"} == {"later_training_events"}
+    assert {c.name for c in found.values() if c.status == "info"} == {"below_core", "later_training_events"}
 
 
 def _rows(shop: Shop, task: str, split: str, **columns: pl.Expr) -> None:
@@ -271,3 +275,24 @@ def test_require_names_the_failed_checks() -> None:
     require([good, replace(bad, status="info")])
     with pytest.raises(AuditError, match=r"1 of 2 leak checks \(b\); first: b: three rows"):
         require([good, bad])
+
+
+def test_a_place_in_the_raw_file_is_no_business_of_runners(tmp_path: Path) -> None:
+    """In a file grouped by user the gaps would count a user's held-out rows, and so the positives of selection."""
+    dataset = good_shop().write(tmp_path)
+    path = dataset.folder / "visible/interactions.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("source_row", [list(range(table.num_rows))]), path)
+    check = visible_is_train(Evidence(dataset))
+    assert (check.status, check.detail) == ("fail", "columns that runners must not see: source_row")
+
+
+def test_items_that_lack_rows_of_the_core_are_counted_among_the_targets(tmp_path: Path) -> None:
+    shop = good_shop()
+    rare = shop.sealed.filter(pl.col("split") == "test")["item_id"].unique().head(10)
+    shop.visible = shop.visible.filter(~pl.col("item_id").is_in(rare.implode()))
+    shop.facts["core"] = {"user": 1, "item": 1}
+    check = below_core(Evidence(shop.write(tmp_path)))
+    targets = shop.sealed.filter(pl.col("split") == "test")["item_id"]
+    bought = shop.visible["item_id"].unique().implode()
+    assert check.value == round(float((~targets.is_in(bought)).mean()), 4) > 0.1

@@ -25,11 +25,13 @@ CHECKS = [
 def test_the_card_states_the_manifests_facts(tmp_path: Path) -> None:
     shop = good_shop()
     shop.facts["skipped_tasks"] = {"search": "no item has categories"}
+    shop.facts["item_text"] = [["Title", "title"], ["Colour", "attributes:colour"]]
     text = card(shop.write(tmp_path), CHECKS)
     assert "720 interactions of 72 users with 190 items" in text
     assert "| office (held out) | 130 | 12 / 40 / 120 |" in text
     assert "| core | toys | user_below_5 | 7 |" in text
     assert "No search: no item has categories." in text
+    assert "Prompts say of an item: Title, Colour." in text
     assert "| no_target_in_training | pass | 0 | 273 rows \\| none |" in text
     assert "| ascending_by_id | info | 0.4803 | half |" in text
     assert "90.0% of rows share their time" in text
@@ -150,3 +152,9 @@ def test_pictures_decode(opened: dict[str, object]) -> None:
     module, size, name = opened["picture"]
     assert module.startswith("PIL.") and size == [8, 8]
     assert name == good_shop().images.sort("image_id").select(pl.col("image_id").first()).item()
+
+
+def test_a_domain_of_which_nothing_survived_is_still_counted_as_read(tmp_path: Path) -> None:
+    shop = good_shop()
+    shop.facts["raw_counts"] = {"toys": 700, "office": 130, "garden": 40}
+    assert "| garden | 40 | 0 / 0 / 0 |" in card(shop.write(tmp_path))

@@ -43,6 +43,8 @@ def test_values_outside_their_set_or_range() -> None:
         BuildConfig(protocol="papers").resolved()
     with pytest.raises(ConfigError, match="candidates is 3"):
         BuildConfig(candidates=3).resolved()
+    with pytest.raises(ConfigError, match="candidates is 65; give a number from 4 to 64"):
+        BuildConfig(candidates=65).resolved()
 
 
 def test_files_that_are_no_toml(tmp_path: Path) -> None:

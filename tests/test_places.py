@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unimp_bench.errors import ConfigError, IncompleteError
-from unimp_bench.places import Home, atomic, remove, safe_name, sweep
+from unimp_bench.places import Home, atomic, clear, remove, safe_name, sweep
 
 
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -49,3 +49,13 @@ def test_sweep_and_remove(tmp_path: Path) -> None:
     remove(tmp_path / "a")
     remove(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_other_builds_of_a_name_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    home, build_id = Home(tmp_path), "0123456789abcdef"
+    gone = [f".building/x-{build_id}", f".building/.x-{build_id}.7.doomed", ".x.7.doomed"]
+    kept = ["x", f".building/x-y-{build_id}", ".x-y.7.doomed", f".building/xx-{build_id}"]
+    for name in (*gone, *kept):
+        (tmp_path / "data" / name / "inside").mkdir(parents=True)
+    clear(home, "x")
+    assert [name for name in (*gone, *kept) if (tmp_path / "data" / name).exists()] == kept

@@ -79,7 +79,7 @@ def test_an_untouched_dataset_has_no_problem_and_all_its_bytes_are_read(dataset:
     assert verify(dataset, home, seen) == []
     assert seen.done == seen.total > 100_000
     assert sum(link.raw for link in links(dataset, home)) == 2
-    # the dataset's files, the raw ones, the variant's, the run's and fit's, the fit's state as a whole, the dataset's id
+    # the dataset's files, the raw ones, the variant's, the run's and fit's, the fit's state whole, the dataset's id
     assert len(links(dataset, home)) == len(dataset.manifest.outputs) + 2 + 1 + 1 + 1 + 1 + 1
 
 

@@ -229,6 +229,8 @@ def _tasks(dataset: Dataset) -> str:
         for task, about in dataset.tasks.items()
     ]
     text = "## Tasks\n\n" + _table(("task", "version", "prompts", *_SPLITS), rows)
+    if fields := [label for label, _ in dataset.manifest.facts.get("item_text", ())]:
+        text += f"\nPrompts say of an item: {', '.join(fields)}.\n"
     skipped = dataset.manifest.facts.get("skipped_tasks", {})
     return text + "".join(f"\nNo {task}: {reason}.\n" for task, reason in skipped.items())
 

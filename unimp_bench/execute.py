@@ -236,9 +236,7 @@ def _tidy(folder: Path) -> None:
         remove(folder / leftover)
 
 
-def _adapted(
-    job: Job, base: Fit, examples: pl.DataFrame, progress: Progress, remade: set[str] | None
-) -> Fit | None:
+def _adapted(job: Job, base: Fit, examples: pl.DataFrame, progress: Progress, remade: set[str] | None) -> Fit | None:
     if not isinstance(job.runner, Adapting) or NEW_DOMAIN not in examples["cohort"]:
         return None
     return fitting.ensure(job.home, job.asked, progress, remade=remade, base=base)

@@ -24,8 +24,9 @@ _ROWS_A_CHUNK = 200_000
 def write_tasks(
     folder: Path, interactions: pl.DataFrame, items: pl.DataFrame, config: BuildConfig, progress: Progress
 ) -> dict[str, Any]:
-    """Write examples and answers of every task the source can yield; returns the facts `tasks`, `skipped_tasks`, `item_text`.
+    """Write examples and answers of every task the source can yield.
 
+    Returns the facts `tasks`, `skipped_tasks` and `item_text` (label and source of every field of an item's text).
     `interactions` has the columns of `schemas.SEALED_INTERACTIONS`, `items` those of `schemas.ITEMS`.
     """
     settings = Settings(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from tests.fakes import register
 from tests.shop import build_shop, home_at
-from unimp_bench.cli.leaderboard import leaderboard
+from unimp_bench.board import rows
+from unimp_bench.cli.leaderboard import _table, leaderboard
+from unimp_bench.cli.listing import _table as listed
 from unimp_bench.cli.listing import list_
 from unimp_bench.cli.run import run
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -62,6 +67,78 @@ def test_floors_run_on_what_they_claim_and_the_board_shows_them(home: Home, tmp_
     assert (home.runs / "results.parquet").is_file()
 
 
+def test_a_run_ends_with_its_scores_and_leaves_out_aloud(home: Home) -> None:
+    done = _call(home, "run", "--model", "random,user_mean", "--task", "search,preference", "--seeds", "0,7")
+    folders = [Path(line) for line in done.stdout.splitlines()]
+    said = done.stderr.splitlines()
+    assert "leaving out random on preference: it does not answer that" in said
+    assert "leaving out user_mean on search: it does not answer that" in said
+    metrics = json.loads((folders[1] / "metrics.json").read_text())["metrics"]
+    value = next(m["value"] for m in metrics if (m["metric"], m["slice"]) == ("ndcg@5", "in_domain"))
+    (line,) = [line for line in said if line.startswith("search") and "seed 7" in line]
+    assert line.split()[:6] == ["search", "random", "seed", "7", "ndcg@5", "in_domain"]
+    assert line.split()[6] == f"{value:.4f}"
+    assert sum(line.startswith("preference") and "rmse" in line for line in said) == 2
+
+
+def test_force_fits_once_for_all_tasks(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, spy="tests.fakes:Spy")
+    _call(home, "run", "--model", "spy", "--set", f"notes={tmp_path / 'notes'}", "--force")
+    assert len(list((tmp_path / "notes").glob("*fit-search.parquet"))) == 1
+
+
+def test_a_csv_that_cannot_be_written_is_one_line(home: Home, tmp_path: Path) -> None:
+    _call(home, "run", "--model", "random", "--task", "search")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot write .*choose another --csv"):
+        _call(home, "leaderboard", "--csv", str(tmp_path / "file" / "board.csv"))
+    assert _call(home, "leaderboard", "--csv", str(tmp_path)).exit_code == 2
+
+
+def test_nothing_to_show_says_why(home: Home) -> None:
+    _call(home, "run", "--model", "random", "--task", "search")
+    shown = _call(home, "leaderboard", "--metric", "rmse")
+    assert shown.stdout == ""
+    assert "no row has the metric rmse; there are ndcg@5" in shown.stderr
+    (manifest,) = home.runs.rglob("manifest.json")
+    manifest.write_text(manifest.read_text().replace('"data_hash": "', '"data_hash": "0'))
+    shown = _call(home, "leaderboard")
+    assert shown.stdout == ""
+    assert "runs on an earlier build of a dataset are left out" in shown.stderr
+
+
+def test_parameters_tell_rows_apart_and_numbers_stay_whole_however_narrow(home: Home) -> None:
+    for k1 in ("1.2", "1.5"):
+        _call(home, "run", "--model", "bm25", "--task", "search", "--set", f"k1={k1}")
+    _call(home, "run", "--model", "last_index_plus_one", "--task", "search")
+    shown = _call(home, "leaderboard", "--cohort", "in_domain").stdout
+    assert "bm25 k1=1.2" in shown
+    assert "bm25 k1=1.5" in shown
+    board = rows(home, task="search").filter(pl.col("metric") == "ndcg@5", pl.col("cohort") == "in_domain")
+    for width in (160, 80, 60, 40, 30):
+        console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+        console.print(_table(board, console))
+        assert isinstance(console.file, io.StringIO)
+        drawn = console.file.getvalue()
+        assert "…" not in drawn
+        for value in board["value"]:
+            assert f"{value:.4f}" in drawn
+        assert ("95 % interval" in drawn) == (width >= 60)
+        assert ("peak MB" in drawn) == (width >= 80)
+
+
+def test_lists_on_a_terminal_leave_nothing_out() -> None:
+    lines = [
+        ("name", "tasks", "range"),
+        ("a_long_name_of_a_runner", "image_generation,search,recommendation", "[0, 1]"),
+    ]
+    console = Console(width=60, file=io.StringIO(), color_system=None)
+    console.print(listed(lines))
+    assert isinstance(console.file, io.StringIO)
+    words = console.file.getvalue().replace(",", " ").split()
+    assert set(words) == {*lines[0], lines[1][0], "image_generation", "search", "recommendation", "[0", "1]"}
+
+
 def test_the_dataset_built_last_is_the_default(home: Home) -> None:
     build_shop(home, "later")
     assert "dataset later" in _call(home, "run", "--model", "random", "--task", "search").stderr
@@ -98,6 +175,9 @@ def test_groups_leave_out_who_cannot_and_names_insist(home: Home, monkeypatch: p
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
+        (["--model", "bm25,"], ConfigError, "--model 'bm25,' has an empty name"),
+        (["--model", "bm25", "--task", ""], ConfigError, "--task '' has an empty name"),
+        (["--model", "bm25", "--dataset", ""], ConfigError, "dataset '' cannot name a folder"),
         (["--model", "bm52"], UnknownNameError, "did you mean bm25"),
         (["--model", "bm25", "--task", "serch"], UnknownNameError, "did you mean search"),
         (["--model", "bm25", "--task", "explanation"], ConfigError, "does not answer explanation"),

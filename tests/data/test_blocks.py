@@ -106,3 +106,23 @@ def test_ahead_keeps_order_and_passes_errors_on() -> None:
         for block in ahead(items()):
             seen.append(block.first)
     assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_the_mark_of_utf8_is_no_part_of_the_first_line(tmp_path: Path, pack) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(pack(b"\xef\xbb\xbf{}\n\xef\xbb\xbf{}\n"))
+    assert lines(path) == [(0, b"{}"), (1, b"\xef\xbb\xbf{}")]
+
+
+def test_utf16_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b", "utf-16")
+    with pytest.raises(InputError, match=r"UTF-16 text in .*a\.csv; save it as UTF-8"):
+        lines(path)
+
+
+def test_empty_files_of_any_kind_have_no_line(tmp_path: Path) -> None:
+    for data in (b"", gzip.compress(b""), b"\n\r\n \n"):
+        (tmp_path / "a.gz").write_bytes(data)
+        assert lines(tmp_path / "a.gz") == []

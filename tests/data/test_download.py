@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from unimp_bench.data import download
 from unimp_bench.data.download import Remote, fetch
 from unimp_bench.data.network import Manners
 from unimp_bench.data.parts import Part, flaw, looks_like_html, sha256_of
@@ -183,6 +184,23 @@ def test_an_endless_file_stops_at_the_size_it_should_have(shelf, tmp_path):
     shelf.routes["/a.gz"] = endless
     with pytest.raises(NetworkError, match="more than 1000000"):
         get(shelf, tmp_path / "raw", size=1_000_000)
+    assert leftovers(tmp_path / "raw") == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_no_file_is_without_bound(shelf, tmp_path, monkeypatch, told):
+    monkeypatch.setattr(download, "MOST_BYTES", len(BODY) - 1)
+
+    def unsized(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(BODY)
+
+    shelf.resumable("/a.gz", BODY)
+    if not told:
+        shelf.routes["/a.gz"] = unsized
+    with pytest.raises(NetworkError, match=f"expected at most {len(BODY) - 1}"):
+        get(shelf, tmp_path / "raw")
     assert leftovers(tmp_path / "raw") == []
 
 

@@ -82,3 +82,43 @@ def test_a_zip_of_two_tables_is_refused(tmp_path: Path) -> None:
         archive.writestr("b.csv", CSV)
     with pytest.raises(InputError, match="2 tables"):
         read(tmp_path / "t.zip")
+
+
+def test_a_table_of_a_header_only_has_no_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n")
+    assert read(tmp_path / "t.csv") == []
+
+
+@pytest.mark.parametrize("rows", [b'1,"x\n2,y\n', b'1,x\n2,"y', b'"1,x\n2,y\n', b'1,"x\n' + b"2,y\n" * 700_000])
+def test_a_quote_that_is_never_closed_swallows_nothing_silently(tmp_path: Path, rows: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" + rows)
+    with pytest.raises(InputError, match=r"quote that is never closed, in row #[23]|Row #2: .*is a quote open"):
+        read(tmp_path / "t.csv")
+
+
+def test_a_quote_left_open_in_the_header(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b'a,"b\n1,2\n')
+    with pytest.raises(InputError):
+        open_table(tmp_path / "t.csv").read(["a"], Silent())
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r", b"\n\n"])
+def test_any_end_of_a_table_is_an_end(tmp_path: Path, end: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(b'a,b\n1,2\n3,"x\ny"' + end)
+    assert read(tmp_path / "t.csv") == [(0, "1", "2"), (1, "3", "x\ny")]
+
+
+def test_damage_inside_packed_tables_is_told(tmp_path: Path) -> None:
+    rows = b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * 7) for n in range(200_000))
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", rows)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(rows))
+    frame = pl.DataFrame({"a": [str(n) for n in range(100_000)], "b": ["x"] * 100_000})
+    frame.write_parquet(tmp_path / "t.parquet")
+    for name in ("t.zip", "t.csv.gz", "t.parquet"):
+        data = bytearray((tmp_path / name).read_bytes())
+        middle = 300 if name == "t.parquet" else len(data) // 2
+        data[middle : middle + 2_000] = bytes(2_000)
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=name):
+            read(tmp_path / name)

@@ -32,6 +32,11 @@ def test_public_addresses_pass(address):
         ("224.0.0.1", "multicast"),
         ("ff02::1", "multicast"),
         ("255.255.255.255", "reserved"),
+        ("2a00:1450::200:5efe:7f00:1", "loopback"),  # ISATAP of 127.0.0.1
+        ("fd00:ec2::254", "private"),  # the metadata service of a cloud, by IPv6
+        ("::ffff:0:127.0.0.1", "reserved"),
+        ("192.0.0.8", "special"),
+        ("3fff::1", "special"),
     ],
 )
 def test_others_are_named(address, reason):

@@ -225,6 +225,15 @@ def test_bombs_are_refused_by_their_header():
     assert pictures.decode(b"\xff\xd8\xff" + bytes(pictures.MOST_BYTES)).status == "too_large"
 
 
+def test_a_jpeg_of_endless_scans_is_refused():
+    jpeg = encoded(halves(), "JPEG", progressive=True)
+    at = jpeg.rindex(b"\xff\xda")
+    began = time.monotonic()
+    assert pictures.decode(jpeg).status == "ok"
+    assert pictures.decode(jpeg[:at] + jpeg[at:-2] * 5_000 + jpeg[-2:]).status == "too_large"
+    assert time.monotonic() - began < 1
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -396,6 +405,11 @@ def test_what_is_known_is_not_asked_again_and_what_may_change_is(shelf, tmp_path
     assert statuses(second) == {"a": "ok", "busy": "ok", "gone": "http_404", "page": "ok"}
 
 
+def test_many_users_of_a_server_are_one_server():
+    hosts = images._Hosts(HASTY)
+    assert hosts.of("http://a:b@x.org/1") is hosts.of("http://X.org/2") is not hosts.of("http://x.org:8080/2")
+
+
 def test_a_shared_address_is_asked_once(shelf, tmp_path):
     shelf.bytes("/a.jpg", encoded(halves(), "JPEG"))
     found = fetched(shelf, tmp_path, **{f"i{i}": ["/a.jpg"] for i in range(30)})
@@ -520,7 +534,7 @@ def test_kill_at_any_moment(tmp_path):
     folder, work = tmp_path / "in", tmp_path / "work"
     folder.mkdir()
     draw = np.random.default_rng(6)
-    for i in range(80):
+    for i in range(50):
         noise = Image.fromarray(draw.integers(0, 255, (240, 240, 3), dtype=np.uint8))
         (folder / f"{i}.png").write_bytes(encoded(noise, compress_level=0))
     files = {path.stem: path for path in folder.iterdir()}

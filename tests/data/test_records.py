@@ -126,3 +126,22 @@ def test_code_and_lines_without_id_stop_the_build_and_nothing_runs(tmp_path: Pat
     with pytest.raises(InputError, match=r"meta\.json\.gz:2;"):
         find(tmp_path, "{'asin': 'B1'}\n" + bad.replace("WITNESS", str(witness)) + "\n", {"B2"})
     assert not witness.exists()
+
+
+def test_a_row_does_not_depend_on_the_rows_around_it(tmp_path: Path) -> None:
+    odd = ['{"u": 1.0, "r": "4"}', '{"u": 1e-7, "r": "inf"}', '{"u": true}', '{"u": [1], "u": "b"}', '{"u": 1e22}']
+    alone = [read(tmp_path, line)[0][1:] for line in odd]
+    assert alone[:3] == [("1", 4.0), ("0.0000001", float("inf")), ("true", None)]
+    for neighbour in ('{"r": "no number"}', "\n", '{"r": 1E999}'):
+        assert [row[1:] for row in read(tmp_path, "\n".join([*odd, neighbour]))][: len(odd)] == alone
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1E999", "-1E999", '"1e999"'])
+def test_a_number_beyond_all_bounds_is_a_bad_value_not_a_crash(tmp_path: Path, number: str) -> None:
+    (row,) = read(tmp_path, f'{{"u": "a", "r": {number}}}')
+    assert row[2] is None or np.isinf(row[2])
+
+
+def test_an_empty_file_of_records_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the file is empty"):
+        find(tmp_path, "", {"B1"})

@@ -90,3 +90,10 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="reviews_Beauty"):
         from_sentires(tmp_path, ROWS)
+
+
+def test_half_a_surrogate_pair_is_replaced(tmp_path: Path) -> None:
+    line = '{"user": "u", "item": "i", "sentence": [["sound", "good", "good \\ud800 sound", 1]]}\n'
+    (tmp_path / "reviews_Baby.jsonl").write_text(line)
+    rows = pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "domain": ["baby"]})
+    assert from_sentires(tmp_path, rows)["explanation"].to_list() == ["good \ufffd sound"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -46,3 +46,15 @@ def test_single_bad_times_are_null_and_wild_ones_stay_wild() -> None:
 def test_nothing_readable_is_a_bad_file() -> None:
     with pytest.raises(InputError, match="times such as 'soon'"):
         milliseconds(pl.Series(["soon", "later"]), Path("f"))
+
+
+@pytest.mark.parametrize("values", [[time(3)], [timedelta(3)]])
+def test_times_of_day_and_spans_are_refused(values: list[object]) -> None:
+    with pytest.raises(InputError, match="no points in time"):
+        milliseconds(pl.Series("t", values), Path("f"))
+
+
+def test_a_zone_is_taken_off() -> None:
+    moment = pl.Series([datetime(2014, 5, 13, 16, 53, 20, tzinfo=UTC)]).dt.convert_time_zone("Asia/Tokyo")
+    assert milliseconds(moment, Path("f")).to_list() == [MS]
+    assert milliseconds(pl.Series(["2014-05-13 16:53", "2014-05-13T16:53"]), Path("f")).to_list() == [MS - 20_000] * 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import polars as pl
 import pytest
 
@@ -45,6 +47,9 @@ def test_price(raw: object, price: float | None) -> None:
 def test_paths_keep_names_and_stop_at_page_code() -> None:
     assert values.path(["Arts &amp; Crafts", "Yarn", "</span></span></span>", "Imported"]) == ["Arts & Crafts", "Yarn"]
     assert values.path(["Gift Cards", "Gift Cards"]) == ["Gift Cards", "Gift Cards"]
+    bullets = ["No expiration, no fees.", "Choose your amount from $1.00 to $2,000."]  # as the real files have them
+    assert values.path(["Gift Cards", "Gift Cards", *bullets]) == ["Gift Cards", "Gift Cards"]
+    assert values.path(["Dolls, etc.", "x" * 80, "x" * 81]) == ["Dolls, etc.", "x" * 80]
     assert values.path([]) is None
     assert values.path("Yarn") is None
     assert values.best_path([["Baby"], ["Baby", "Toys"], ["A", "B"]]) == ["Baby", "Toys"]
@@ -68,8 +73,14 @@ def test_attributes_are_short_unique_and_ordered() -> None:
     ]
 
 
+def test_the_stump_of_a_link_is_cut_off() -> None:
+    found = values.attributes([("Shipping Weight", "3 ounces (<a href='x'></a>")])
+    assert found == [{"name": "Shipping Weight", "value": "3 ounces"}]
+
+
 def test_urls_are_addresses_once_and_in_order() -> None:
     assert values.urls(["http://b", ""], "https://a", None, ["http://b", "x"]) == ["http://b", "https://a"]
+    assert values.urls("//c/1.jpg ", "HTTP://d", "httpx://e", 7) == ["https://c/1.jpg", "HTTP://d"]
 
 
 def test_review_texts() -> None:
@@ -133,3 +144,18 @@ def test_a_good_row_stays(change: dict[str, object]) -> None:
 def test_what_a_source_does_not_have_is_not_missed() -> None:
     drops = DropLog()
     assert values.valid_rows(rows(rating=None, timestamp=None), drops, ratings=False, times=False).height == 1
+
+
+@pytest.mark.parametrize(
+    "hostile", ["{" + ":;" * 50_000, "<!--" * 50_000, "US" + " " * 100_000 + "x", "<a" * 50_000, "var " + "x" * 100_000]
+)
+def test_no_text_keeps_us_busy(hostile: str) -> None:
+    began = time.monotonic()
+    values.name(hostile)
+    values.description([hostile])
+    values.price_usd(hostile)
+    assert time.monotonic() - began < 5
+
+
+def test_a_very_long_text_is_cut() -> None:
+    assert len(values.description("word " * 100_000) or "") < 100_001

@@ -44,16 +44,31 @@ def test_more_positives_leave_fewer_negatives() -> None:
     assert (found >= 0).sum(axis=1).tolist() == [4, 3, 2]
 
 
-def test_hard_negatives_come_from_the_nearest_pool_that_has_some() -> None:
-    leaf = draw([[4, -1, -1]] * 50, "same_category")
-    assert {int(k) % 30 for k in leaf[:, :2].ravel()} == {4}  # i034 and i064 are all the leaf holds
-    assert {int(k) % 3 for k in leaf[:, 2:].ravel()} == {1}  # then its parent
-    assert {int(k) % 9 for k in draw([[4, -1, -1]] * 50, "same_brand").ravel()} == {4}
+def test_half_of_the_hard_negatives_come_from_the_nearest_pool_that_has_some() -> None:
+    found = draw([[4, -1, -1]] * 1000, "same_category")
+    leaf = found % 30 == 4
+    assert set(found[leaf].tolist()) == {34, 64}  # all that the leaf holds
+    assert set(leaf.sum(axis=1).tolist()) == {0, 1, 2}
+    parent = (found % 3 == 1) & ~leaf  # once those are taken
+    near = leaf | parent
+    assert abs(near.mean() - (0.5 + 0.5 * 29 / 89)) < 0.03
+    brand = draw([[4, -1, -1]] * 1000, "same_brand") % 9 == 4
+    assert abs(brand.mean() - (0.5 + 0.5 * 9 / 89)) < 0.03
 
 
 def test_each_positive_gets_negatives_near_to_it() -> None:
-    found = draw([[4, 5, -1]] * 50, "same_brand")[:, :3]
-    assert [{int(k) % 9 for k in column} for column in found.T] == [{4}, {5}, {4}]
+    found = draw([[4, 5, -1]] * 1000, "same_brand")[:, :3] % 9
+    assert [np.bincount(column).argmax() for column in found.T] == [4, 5, 4]
+
+
+@pytest.mark.parametrize("hardness", ["same_category", "same_brand"])
+def test_a_candidate_without_a_neighbour_may_be_a_negative(hardness: str) -> None:
+    """If every negative stood beside a positive, whatever stands alone would be an answer."""
+    positives = [[k % 30, 30 + (k + 7) % 30, 60 + (k + 14) % 30] for k in range(900)]
+    found = draw(positives, hardness)[:, :2]
+    group = np.concatenate([np.array(positives), found], axis=1) % (30 if hardness == "same_category" else 9)
+    alone = (group[:, :, None] == group[:, None, :]).sum(axis=2) == 1
+    assert alone[:, 3:].mean() > 0.3
 
 
 def test_items_without_category_or_brand_fall_back_to_the_whole_side() -> None:

@@ -31,9 +31,11 @@ def leaderboard(
 ) -> None:
     """Print the leaderboard: each cohort of each task a table, best first, with 95 % bootstrap intervals.
 
-    Runs with --limit are not in it; runs on an earlier build of a dataset are in the CSV file only. Runners marked *
-    read the synthetic shop's truth: they are ceilings, not systems. "peak MB" is the highest memory of the whole
-    process while it fitted and answered; libraries, and what runs before it left behind, are part of it.
+    Runs with --limit are not in it; runs on an earlier build of a dataset are
+    in the CSV file only. Runners marked * read the synthetic shop's truth:
+    they are ceilings, not systems. "peak MB" is the highest memory of the
+    whole process while the runner fitted and answered: libraries, and what
+    runs before it in the same command left behind, are part of it.
 
     Example: unimp-bench leaderboard --task search --csv leaderboard.csv
     """

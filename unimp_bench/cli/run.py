@@ -31,12 +31,12 @@ def run(
 ) -> None:
     """Fit runners, let them answer the test examples, and score the answers.
 
-    Prints the folder of every run on stdout and the scores on stderr. What was run before is found and not run again;
-    a killed run goes on.
+    Folders go to stdout, scores to stderr. What was run before is found and
+    not run again; a killed run goes on.
 
-    Example: unimp-bench run --model floors,bm25 --task search
-
-    Example: unimp-bench run --model bm25 --set k1=1.2 --set b=0.6 --seeds 1,2,3
+    Example:
+        unimp-bench run --model floors,bm25 --task search
+        unimp-bench run --model bm25 --set k1=1.2 --set b=0.6 --seeds 1,2,3
     """
     from unimp_bench import execute
     from unimp_bench.dataset import Dataset

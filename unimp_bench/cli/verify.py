@@ -32,5 +32,7 @@ def verify(
         return
     for problem in problems:
         out.print(str(problem), markup=False)
-    out.print(f"{name}: {len(problems):,} problems in {len(chain):,} files; build or run again with --force", markup=False)
+    out.print(
+        f"{name}: {len(problems):,} problems in {len(chain):,} files; build or run again with --force", markup=False
+    )
     raise typer.Exit(1)

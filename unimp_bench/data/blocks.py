@@ -25,8 +25,10 @@ T = TypeVar("T")
 LINE_LIMIT = 16 << 20  # bytes
 _BLOCK = 2 << 20  # bytes unpacked at a time: large enough for both cores, small enough to hold a few
 _GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BLANK = b" \t\r"
-_DAMAGED = (EOFError, OSError, zlib.error, cast(type[Exception], isal_zlib.error))
+DAMAGED = (EOFError, OSError, zlib.error, cast(type[Exception], isal_zlib.error))
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,17 @@ def open_bytes(path: Path, stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     """The raw file and its unpacked stream (the same object unless it begins like a gzip file).
 
     Raises:
-        InputError: there is no such file, or it cannot be opened.
+        InputError: there is no such file, it cannot be opened, or it is UTF-16 text.
     """
     try:
         raw = stack.enter_context(path.open("rb"))
     except OSError as error:
         raise InputError(f"cannot open ({error.strerror})", path, "check the folder and the name") from None
-    packed = raw.read(2) == _GZIP
+    head = raw.read(2)
     raw.seek(0)
-    return raw, stack.enter_context(_unpacked(raw)) if packed else raw
+    if head in _UTF16:
+        raise InputError("UTF-16 text", path, "save it as UTF-8")
+    return raw, stack.enter_context(_unpacked(raw)) if head == _GZIP else raw
 
 
 def damaged(path: Path, error: BaseException, line: int | None = None) -> InputError:
@@ -70,7 +74,7 @@ def damaged(path: Path, error: BaseException, line: int | None = None) -> InputE
 
 
 def blocks(path: Path, progress: Progress) -> Iterator[Block]:
-    """The file's lines in blocks.
+    """The file's lines in blocks, without the mark that some editors put before UTF-8 text.
 
     Raises:
         InputError: no such file, a truncated or damaged gzip, or a line over 16 MiB; names the line where it stopped.
@@ -82,12 +86,14 @@ def blocks(path: Path, progress: Progress) -> Iterator[Block]:
         while True:
             try:
                 chunk = stream.read(_BLOCK)
-            except _DAMAGED as error:
+            except DAMAGED as error:
                 raise damaged(path, error, first + 1) from None
             progress.advance(raw.tell() - done)
             done = raw.tell()
             if not chunk:
                 break
+            if first == 0 and not rest:
+                chunk = chunk.removeprefix(_BOM)
             end = chunk.find(b"\n")
             if len(rest) + (len(chunk) if end < 0 else end) > LINE_LIMIT:
                 raise InputError(

@@ -5,13 +5,10 @@ What is unusual is in `network.py` (who may be asked) and `parts.py` (what a hal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-
-from filelock import FileLock, Timeout
 
 from unimp_bench.data.network import (
     POLITE,
@@ -23,12 +20,13 @@ from unimp_bench.data.network import (
     StatusError,
     UnreachableError,
 )
-from unimp_bench.data.parts import Part, flaw, looks_like_html, writable
+from unimp_bench.data.parts import Part, alone, flaw, looks_like_html, writable
 from unimp_bench.data.threads import drain
-from unimp_bench.errors import ConfigError, IncompleteError, NetworkError
+from unimp_bench.errors import ConfigError, NetworkError
 from unimp_bench.places import safe_name
 from unimp_bench.progress import Progress
 
+MOST_BYTES = 64 << 30  # of a file whose size is not known beforehand; the largest dump has about 20 GB
 _ELSEWHERE = "fetch the files elsewhere and give their folder as --raw DIR"
 
 
@@ -123,16 +121,18 @@ class _Errand:
 
     def _copy(self, answer: Answer, total: int | None, meter: _Meter) -> None:
         remote, length = self.remote, self.part.length
+        most = MOST_BYTES if remote.size is None else remote.size
         with writable(self.part.path), self.part.opened() as file:
             for chunk in answer.chunks:
                 if self.stop.is_set():
                     raise CutError(f"{remote.url} was given up because another file failed")
                 if length == 0 and looks_like_html(chunk) and not remote.name.endswith("html"):
                     raise self._wrong(f"answered with a web page in place of {remote.name}")
-                if remote.size is not None and max(total or 0, length + len(chunk)) > remote.size:
+                if max(total or 0, length + len(chunk)) > most:
                     self.part.discard()
-                    more = total if total is not None else f"more than {remote.size}"
-                    raise self._wrong(f"sends {more} bytes of {remote.name}, expected {remote.size}")
+                    more = total if total is not None else f"more than {most}"
+                    expected = "at most " if remote.size is None else ""
+                    raise self._wrong(f"sends {more} bytes of {remote.name}, expected {expected}{most}")
                 file.write(chunk)
                 length += len(chunk)
                 meter.at(length)
@@ -191,22 +191,6 @@ class _Errand:
         self.stop.wait(self.manners.pause(in_vain, failure.wait if isinstance(failure, StatusError) else None))
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the only permission to download into a folder."""
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".download.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise IncompleteError(f"another process downloads into {folder}; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def fetch(
     remotes: Sequence[Remote],
     folder: Path,
@@ -232,7 +216,10 @@ def fetch(
         raise ConfigError(f"downloaded file '{odd}' is named twice or like an unfinished part; give each its own name")
     stop = Event()
     sizes = [remote.size for remote in remotes if remote.size is not None]
-    with _alone(folder), Client(manners, allow_private, connections=workers + 1) as client:
+    with (
+        alone(folder, ".download.lock", "downloads into"),
+        Client(manners, allow_private, connections=workers + 1) as client,
+    ):
         errands = [_Errand(remote, Part(folder / remote.name), client, manners, stop) for remote in remotes]
         progress.start("download", sum(sizes) if len(sizes) == len(remotes) else None, "bytes")
         brought: list[str] = []

@@ -1,11 +1,13 @@
 """Somebody's table of any usual form, as a stream of frames: CSV (plain, gzip, zip), JSON lines, Parquet.
 
 CSV is read by pyarrow, which streams, keeps line ends inside quotes and names the row that it cannot read; every CSV
-and JSON value comes out as text, so that `007` stays `007`.
+and JSON value comes out as text, so that `007` stays `007`. A quote that is never closed would swallow the rest of the
+file without a word, so a row of our own is put behind the last one and must come out again.
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -19,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from unimp_bench import tables
-from unimp_bench.data.blocks import blocks, damaged, open_bytes
+from unimp_bench.data.blocks import DAMAGED, blocks, damaged, open_bytes
 from unimp_bench.data.records import parse_record, read_columns
 from unimp_bench.errors import InputError
 from unimp_bench.progress import Progress, Silent
@@ -28,6 +30,8 @@ _JSON = (".jsonl", ".json", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 _SAMPLE = 1_000  # JSON lines whose keys are taken as the columns
 _CSV_BLOCK = 4 << 20
+_LAST = "\x03the last row\x03"
+_BROKEN = (pa.ArrowException, UnicodeDecodeError, zipfile.BadZipFile, *DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,15 @@ class ForeignTable:
 
     def _parts(self, columns: Sequence[str], progress: Progress) -> Iterator[pl.DataFrame]:
         if self.kind == "parquet":
-            yield (
-                tables.scan_foreign(self.path)
-                .select(columns)
-                .with_row_index("source_row")
-                .with_columns(pl.col("source_row").cast(pl.Int64))
-                .collect()
-            )
+            rows = tables.scan_foreign(self.path).select(columns).with_row_index("source_row")
+            try:
+                yield rows.with_columns(pl.col("source_row").cast(pl.Int64)).collect()
+            except pl.exceptions.PolarsError as error:
+                raise _refused(self.path, error) from None
             return
         first = 0
         progress.start(self.path.name)
-        for batch in _csv(self.path, columns):
+        for batch in _csv(self, columns):
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             yield frame.insert_column(0, pl.Series("source_row", np.arange(first, first + frame.height)))
@@ -106,7 +108,7 @@ def open_table(path: Path) -> ForeignTable:
             columns.update(dict.fromkeys(record))
         return _named(path, "json", list(columns))
     with ExitStack() as stack:
-        return _named(path, "csv", _reader(path, None, stack).schema.names)
+        return _named(path, "csv", _reader(path, None, b"\n", stack).schema.names)
 
 
 def _named(path: Path, kind: str, columns: list[str]) -> ForeignTable:
@@ -127,13 +129,33 @@ def _stream(path: Path, stack: ExitStack) -> IO[bytes]:
         if len(names) != 1:
             raise InputError(f"{len(names)} tables", path, "a zip must hold exactly one CSV")
         return stack.enter_context(archive.open(names[0]))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # another method, a password
         raise damaged(path, error) from None
 
 
-def _reader(path: Path, columns: Sequence[str] | None, stack: ExitStack) -> pacsv.CSVStreamingReader:
-    stream = _stream(path, stack)
-    tabs = path.name.lower().removesuffix(".gz").endswith(".tsv")
+class _Followed(io.RawIOBase):
+    """A stream, and after its end some more bytes."""
+
+    def __init__(self, stream: IO[bytes], more: bytes) -> None:
+        self._stream, self._more = stream, more
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if not data:
+            cut = len(self._more) if size < 0 else size
+            data, self._more = self._more[:cut], self._more[cut:]
+        return data
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+
+
+def _reader(path: Path, columns: Sequence[str] | None, more: bytes, stack: ExitStack) -> pacsv.CSVStreamingReader:
+    stream = _Followed(_stream(path, stack), more)
     names = None if columns is None else list(columns)
     kinds = None if names is None else dict.fromkeys(names, pa.large_string())
     try:
@@ -141,31 +163,41 @@ def _reader(path: Path, columns: Sequence[str] | None, stack: ExitStack) -> pacs
             pa.PythonFile(stream, mode="r"),
             # One thread: only then does an error say which row it means.
             read_options=pacsv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-            parse_options=pacsv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
+            parse_options=pacsv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
                 include_columns=names, column_types=kinds, null_values=[""], strings_can_be_null=True
             ),
         )
-    except (pa.ArrowException, EOFError, OSError, UnicodeDecodeError) as error:
+    except _BROKEN as error:
         raise _refused(path, error) from None
 
 
-def _csv(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _csv(table: ForeignTable, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    path, rows = table.path, 0
+    last_row = _delimiter(path).join([_LAST] * len(table.columns))
     with ExitStack() as stack:
-        reader = _reader(path, columns, stack)
+        reader = _reader(path, columns, f"\n{last_row}\n".encode(), stack)
+        held: pa.RecordBatch | None = None
         while True:
             try:
-                yield reader.read_next_batch()
+                batch = reader.read_next_batch()
             except StopIteration:
-                return
-            except (pa.ArrowException, EOFError, OSError, zipfile.BadZipFile) as error:
+                break
+            except _BROKEN as error:
                 raise _refused(path, error) from None
+            if batch.num_rows:
+                if held is not None:
+                    yield held
+                held, rows = batch, rows + batch.num_rows
+        if held is None or held.column(0)[-1].as_py() != _LAST:
+            raise InputError(f"quote that is never closed, in row #{rows + 1}", path, "close it")
+        yield held.slice(0, held.num_rows - 1)
 
 
 def _refused(path: Path, error: BaseException) -> InputError:
-    if isinstance(error, EOFError):
+    if isinstance(error, (*DAMAGED, zipfile.BadZipFile)):
         return damaged(path, error)
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).replace(_LAST, "").split())
     if "straddling object" in text:
         return InputError(f"row over {_CSV_BLOCK >> 20} MiB", path, "a quote may be left open; mend it")
-    return InputError(f"no readable table ({text[:160]})", path, "mend that row, or give JSON lines or Parquet")
+    return InputError(f"no readable table ({text[:160]})", path, "mend that row (is a quote open?) or give Parquet")

@@ -17,9 +17,8 @@ from pathlib import Path
 from threading import Lock
 
 import orjson
-from filelock import FileLock, Timeout
 
-from unimp_bench.data.parts import writable
+from unimp_bench.data.parts import alone, writable
 from unimp_bench.data.pictures import RECIPE, Outcome, Picture
 from unimp_bench.errors import IncompleteError
 
@@ -77,20 +76,13 @@ class ImageStore:
         Raises:
             IncompleteError: another process holds it, or the disk does not take what is added.
         """
-        folder = self._journal_path.parent
-        with writable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock", timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                raise IncompleteError(f"another process gathers pictures into {folder}; wait for it") from None
-        try:
-            with FileIO(self._pack_path, "ab") as self._pack, FileIO(self._journal_path, "ab") as self._journal:
-                self._add(self._journal, b"\n")  # ends a line that a kill may have torn
-                yield
-        finally:
-            lock.release()
+        with (
+            alone(self._journal_path.parent, ".lock", "gathers pictures into"),
+            FileIO(self._pack_path, "ab") as self._pack,
+            FileIO(self._journal_path, "ab") as self._journal,
+        ):
+            self._add(self._journal, b"\n")  # ends a line that a kill may have torn
+            yield
 
     def _add(self, file: FileIO, data: bytes) -> None:
         """Append without a buffer: what was added survives a kill of this process."""

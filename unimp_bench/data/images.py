@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from unimp_bench.data import values
 from unimp_bench.data.image_store import Found, ImageStore
 from unimp_bench.data.network import (
     POLITE,
@@ -65,7 +66,7 @@ class _Hosts:
 
     def of(self, url: str) -> _Host:
         try:
-            name = urlsplit(url).netloc.lower()
+            name = urlsplit(url).netloc.lower().rpartition("@")[2]  # many users are still one server
         except ValueError:
             name = ""
         with self.turn:
@@ -187,13 +188,6 @@ class _Gatherer:
         return self.store.put(url, outcome)
 
 
-def _addresses(urls: list[str | None] | None) -> tuple[str, ...]:
-    """Usable addresses, in order, without repeats."""
-    cleaned = (url.strip() for url in urls or () if url)
-    whole = (f"https:{url}" if url.startswith("//") else url for url in cleaned)
-    return tuple(dict.fromkeys(url for url in whole if url.lower().startswith(("http://", "https://"))))
-
-
 def gather(
     wanted: pl.DataFrame,
     local: Mapping[str, Path] | None,
@@ -229,7 +223,7 @@ def gather(
     files: dict[Path, list[str]] = {}
     remote: dict[tuple[str, ...], list[str]] = {}
     for item_id, urls in wanted.select("item_id", "image_urls").iter_rows():
-        addresses = _addresses(urls)
+        addresses = tuple(values.urls(urls))
         if local is not None and item_id in local:
             files.setdefault(local[item_id], []).append(item_id)
         elif not addresses:

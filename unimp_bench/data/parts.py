@@ -15,6 +15,8 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 from unimp_bench.errors import IncompleteError
 from unimp_bench.places import atomic
 
@@ -46,6 +48,26 @@ def writable(path: Path) -> Iterator[None]:
         raise IncompleteError(
             f"cannot write {path}: {failure.strerror or failure}; make room or choose another folder, then run again"
         ) from None
+
+
+@contextmanager
+def alone(folder: Path, lock: str, doing: str) -> Iterator[None]:
+    """Hold the only permission to work in a folder, which is made where it is not there; the system lets go of it.
+
+    Raises:
+        IncompleteError: another process holds it, or the folder cannot be made.
+    """
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / lock, timeout=0)
+        try:
+            held.acquire()
+        except Timeout:
+            raise IncompleteError(f"another process {doing} {folder}; wait for it") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def flaw(path: Path, name: str, size: int | None, sha256: str | None) -> str | None:

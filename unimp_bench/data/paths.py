@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from unimp_bench.data import values
+from unimp_bench.data.literals import parse_literal
 
 _SEPARATORS = (" > ", ">", "|", " / ")
 # In an unquoted list a comma followed by a space belongs to a name ("Clothing, Shoes & Jewelry"), a bare one separates.
@@ -22,8 +22,8 @@ def first_path(cell: object) -> list[str] | None:
     text = cell.strip()
     if text[0] == "[" and text[-1] == "]":
         try:
-            literal = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            literal = parse_literal(text.encode())
+        except ValueError:
             literal = None
         if isinstance(literal, list):
             return first_path(literal)

@@ -25,6 +25,7 @@ from unimp_bench.data.headers import bare_jpeg, bare_png, orientation, webp_pixe
 LONGEST_SIDE = 256  # px
 MOST_PIXELS = 40_000_000
 MOST_BYTES = 20 * 1024 * 1024
+_MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over the whole picture, real ones have about ten
 _QUALITY = 90
 _SWATCH = 64  # px; a picture of one colour is no product photo up to this longest side
 _TURNS = {
@@ -137,9 +138,10 @@ def _judged(image: ImageFile, exif: bytes) -> Outcome:
 def decode(data: bytes) -> Outcome:
     """Make the finished picture of a file's bytes.
 
-    Statuses: `ok`; `too_large` (more than 20 MiB, or a header that claims more than 40 million pixels; nothing is
-    decoded); `placeholder` (a side of at most 2 px, or a single colour up to 64 px); `not_an_image` (anything that
-    is not a whole JPEG, PNG, GIF, WebP or BMP file). Of an animation the first frame counts.
+    Statuses: `ok`; `too_large` (more than 20 MiB, a header that claims more than 40 million pixels, or a JPEG of more
+    than 100 scans; nothing is decoded); `placeholder` (a side of at most 2 px, or a single colour up to 64 px);
+    `not_an_image` (anything that is not a whole JPEG, PNG, GIF, WebP or BMP file). Of an animation the first frame
+    counts.
     """
     reader = _reader(data)
     if len(data) > MOST_BYTES or (reader is WebPImagePlugin.WebPImageFile and webp_pixels(data) > MOST_PIXELS):
@@ -149,6 +151,8 @@ def decode(data: bytes) -> Outcome:
     exif = b""
     if reader is JpegImagePlugin.JpegImageFile:
         data, exif = bare_jpeg(data)
+        if data.count(b"\xff\xda") > _MOST_SCANS:
+            return Outcome("too_large")
     elif reader is PngImagePlugin.PngImageFile:
         data, exif = bare_png(data)
     try:

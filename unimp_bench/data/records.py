@@ -1,14 +1,15 @@
 """JSON-lines files as columns, or as the few records that are wanted.
 
-Polars parses one block of lines while isal unpacks the next; what polars refuses is read again line by line, so that a
-wrong *value* becomes null (a bad row) and a wrong *line* is named (a bad file).
+Polars parses one block of lines while isal unpacks the next. A block that it refuses is read again as text, so that a
+wrong *value* becomes null (a bad row), and then line by line, so that a wrong *line* is named (a bad file).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,29 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _string(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """A JSON value as the text that polars makes of it: `1.0` is `1`, null stays null."""
     if value is None or isinstance(value, str):
         return joined_surrogates(value) if value else value
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
     return json.dumps(value)
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    try:
+        return float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):  # words, or an integer beyond all bounds
+        return None
 
 
-def _parse_slowly(path: Path, lines: Iterator[tuple[int, bytes]], kinds: Kinds) -> pl.DataFrame:
+def _parse_slowly(path: Path, lines: Iterable[tuple[int, bytes]], kinds: Kinds) -> pl.DataFrame:
     """The columns `source_row` and `kinds`, read line by line.
 
     Raises:
         InputError: a line is not a JSON object; names it.
     """
-    convert = {name: _string if kind == pl.String else _number for name, kind in kinds.items()}
+    convert = {name: as_text if kind == pl.String else _number for name, kind in kinds.items()}
     rows: list[list[Any]] = []
     for number, line in lines:
         try:
@@ -76,22 +83,39 @@ def _parse_slowly(path: Path, lines: Iterator[tuple[int, bytes]], kinds: Kinds) 
     return pl.DataFrame(rows, schema={"source_row": pl.Int64, **kinds}, orient="row")
 
 
-def _parse(path: Path, block: Block, kinds: Kinds, only: NDArray[np.int64] | None) -> pl.DataFrame:
-    if only is None:
-        numbers = np.arange(block.first, block.first + block.count)
-        data = block.data
-    else:
-        lines = block.data.split(b"\n")
-        numbers = only
-        data = b"\n".join(lines[i] for i in (only - block.first).tolist())
+def _parse_fast(data: bytes, numbers: Sequence[int] | NDArray[np.int64], kinds: Kinds) -> pl.DataFrame | None:
+    """The columns `source_row` and `kinds` of lines with these numbers; None where polars cannot tell."""
     try:
         frame = pl.read_ndjson(data, schema=dict(kinds))
     except pl.exceptions.PolarsError:
-        frame = None
-    if frame is not None and frame.height == len(numbers):
-        return frame.insert_column(0, pl.Series("source_row", numbers, dtype=pl.Int64))
+        return None
+    if frame.height != len(numbers):
+        return None
+    return frame.insert_column(0, pl.Series("source_row", numbers, dtype=pl.Int64))
+
+
+def _parse(path: Path, block: Block, kinds: Kinds, only: NDArray[np.int64] | None) -> pl.DataFrame:
+    if only is None:
+        frame = _parse_fast(block.data, range(block.first, block.first + block.count), kinds)
+    else:
+        all_lines = block.data.split(b"\n")
+        frame = _parse_fast(b"\n".join(all_lines[i] for i in (only - block.first).tolist()), only, kinds)
+    if frame is not None:
+        return frame
     wanted = None if only is None else set(only.tolist())
-    return _parse_slowly(path, (line for line in block.lines() if wanted is None or line[0] in wanted), kinds)
+    lines = [line for line in block.lines() if wanted is None or line[0] in wanted]
+    if not lines:
+        return pl.DataFrame(schema={"source_row": pl.Int64, **kinds})
+    data, numbers = b"\n".join(line for _, line in lines), [number for number, _ in lines]
+    frame = _parse_fast(data, numbers, kinds)
+    if frame is None:
+        texts = _parse_fast(data, numbers, dict.fromkeys(kinds, pl.String))
+        frame = (
+            None
+            if texts is None
+            else texts.with_columns(pl.col(n).cast(kind, strict=False) for n, kind in kinds.items())
+        )
+    return _parse_slowly(path, lines, kinds) if frame is None else frame
 
 
 def read_columns(path: Path, kinds: Kinds, progress: Progress, only: NDArray[np.int64] | None = None) -> pl.DataFrame:
@@ -99,7 +123,8 @@ def read_columns(path: Path, kinds: Kinds, progress: Progress, only: NDArray[np.
 
     Args:
         path: JSON lines, plain or gzip.
-        kinds: `String` or `Float64` by name. A value of another type becomes text, or null for a number.
+        kinds: `String` or `Float64` by name. A value of another type becomes text; for a number, text that is one
+            counts, anything else is null.
         progress: hears of compressed bytes.
         only: 0-based line numbers, ascending, to which the answer is limited.
 
@@ -130,14 +155,16 @@ def find_records(
     the parsed record has the last word. A line is JSON or a Python literal; it is never evaluated.
 
     Raises:
-        InputError: the file cannot be read, a line is no record or names no id; names file and line.
+        InputError: the file cannot be read or is empty, a line is no record or names no id; names file and line.
     """
     value = rf"""{re.escape(key)}['"]\s*:\s*u?['"]([^'"\\]*)['"]"""
     pattern = re.compile(value.encode())
     wanted = set(wanted)
     ids = {item.encode() for item in wanted}
     advice = f"every line must be one record `{{...}}` with '{key}'"
+    empty = True
     for block in ahead(blocks(path, progress)):
+        empty = False
         lines: list[bytes] = []
         for at in _doubtful(block, value, wanted):
             lines = lines or block.data.split(b"\n")
@@ -155,6 +182,8 @@ def find_records(
                 raise InputError(f"record without '{key}'", path, advice, number + 1)
             if item in wanted:
                 yield number, item, record
+    if empty:
+        raise InputError("no record", path, "the file is empty; fetch it again")
 
 
 def _doubtful(block: Block, value: str, wanted: Collection[str]) -> Iterable[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from unimp_bench.data.blocks import blocks
+from unimp_bench.data.literals import joined_surrogates
 from unimp_bench.data.records import parse_json
 from unimp_bench.errors import InputError
 from unimp_bench.keyed import string_key
@@ -62,8 +63,8 @@ def _sentences(record: object) -> tuple[str, str, list[str]] | None:
         return None
     if not all(isinstance(entry, list) and len(entry) > 2 and isinstance(entry[2], str) for entry in entries):
         return None
-    tidy = (" ".join(entry[2].split()) for entry in entries)
-    return user, item, [sentence for sentence in tidy if sentence]
+    tidy = (joined_surrogates(" ".join(entry[2].split())) for entry in entries)
+    return joined_surrogates(user), joined_surrogates(item), [sentence for sentence in tidy if sentence]
 
 
 def _read(path: Path, wanted: pl.DataFrame, seed: int, progress: Progress) -> pl.DataFrame:

@@ -10,7 +10,10 @@ from unimp_bench.errors import InputError
 
 # A median time lies between 1973 and 2100 in exactly one of these units.
 _UNITS = ((1e11, 1_000.0), (1e14, 1.0), (1e17, 1e-3), (float("inf"), 1e-6))
-_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f")
+_FORMATS = (
+    *("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"),
+    *("%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"),
+)
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%m %d, %Y")
 
 
@@ -18,8 +21,10 @@ def milliseconds(column: pl.Series, path: Path) -> pl.Series:
     """The column as Int64 milliseconds; what cannot be read becomes null.
 
     Raises:
-        InputError: there are times, but none can be read.
+        InputError: there are times, but none can be read; or the column holds times of day or spans.
     """
+    if column.dtype in (pl.Time, pl.Duration):
+        raise InputError(f"column '{column.name}' holds {column.dtype}, no points in time", path, "give dates or times")
     if column.dtype.is_temporal():
         return column.cast(pl.Datetime("ms")).cast(pl.Int64)
     numbers = column.cast(pl.Float64, strict=False)

@@ -19,10 +19,11 @@ from unimp_bench.data.drops import DropLog
 from unimp_bench.data.literals import joined_surrogates
 from unimp_bench.schemas import RAW_ROWS, RAW_TEXTS, conform
 
-_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>]*|!--.*?--)>")
+_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>]*|!--.{0,300}?--)>")
 _OPEN_TAG = re.compile(r"</?[a-zA-Z!][^<>]*$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_PAGE_CODE = re.compile(r"getTime\(|function\s*\(|\bvar \w+ ?=|\{[^{}]*:[^{}]*;[^{}]*\}|^\s*[.#][\w-]+\s*[,{]")
+_PAGE_CODE = re.compile(r"getTime\(|function\s*\(|\bvar \w+ ?=|\{[^{}:]*:[^{};]*;[^{}]*\}|^\s*[.#][\w-]+\s*[,{]")
+_PROSE = re.compile(r"^(?:\S+ ){2}.*[a-z]{3}[.!]$|^.{81}")  # Amazon 2018 puts selling points behind the path
 _PLACEHOLDERS = frozenset(
     {"none", "null", "nan", "n/a", "no title", "no title available", "title", "unknown", "untitled", "undefined", "tbd"}
 )
@@ -30,6 +31,8 @@ _MONEY = re.compile(
     r"(?:from\s+)?(?:USD|US)?\s*\$?\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(?:\s*-\s*\$?\s*[\d,]+(?:\.\d+)?)?"
 )
 _LONGEST_NAME, _LONGEST_VALUE = 60, 200  # characters; longer attributes are prose
+_LONGEST_PRICE = 100  # characters
+_LONGEST_TEXT = 100_000  # characters that are read
 _LONGEST_ID = 256
 _LAST_TIME = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)  # ms
 _UNSAFE = r"[\x00-\x1f\x7f-\x9f/\\]|\.\.|^[\[{]"  # a path, a control character, or a JSON value that is no text
@@ -39,7 +42,7 @@ def text(value: object) -> str | None:
     """One paragraph: tags taken out, entities unescaped once, white space collapsed; None where nothing is left."""
     if not isinstance(value, str):
         return None
-    plain = _CONTROL.sub("", html.unescape(_OPEN_TAG.sub(" ", _TAG.sub(" ", value))))
+    plain = _CONTROL.sub("", html.unescape(_OPEN_TAG.sub(" ", _TAG.sub(" ", value[:_LONGEST_TEXT]))))
     return joined_surrogates(" ".join(plain.split())) or None
 
 
@@ -63,7 +66,8 @@ def description(value: object) -> str | None:
 def price_usd(value: object) -> float | None:
     """A price in dollars: a number, `$1,234.56`, or the lower end of a range; None for anything else."""
     if isinstance(value, str):
-        match = _MONEY.fullmatch(value.strip())
+        plain = value.strip()
+        match = _MONEY.fullmatch(plain) if len(plain) <= _LONGEST_PRICE else None
         if match is None:
             return None
         value = float(match[1].replace(",", "") + (match[2] or ""))
@@ -76,9 +80,9 @@ def path(value: object) -> list[str] | None:
     """A category path, root first, cut where page code or prose begins."""
     levels: list[str] = []
     for level in value if isinstance(value, list) else ():
-        if isinstance(level, str) and ("</" in level or len(level) > 2 * _LONGEST_NAME):
-            break
         found = name(level)
+        if isinstance(level, str) and ("</" in level or (found and _PROSE.search(found))):
+            break
         if found is not None:
             levels.append(found)
     return levels or None
@@ -91,9 +95,11 @@ def best_path(value: object) -> list[str] | None:
 
 
 def urls(*values: object) -> list[str]:
-    """Web addresses in the order given (texts or lists of them), each once."""
+    """Web addresses in the order given (texts or lists of them), each once; `//host/…` is asked by https."""
     flat = (one for value in values for one in (value if isinstance(value, list) else [value]))
-    return list(dict.fromkeys(one.strip() for one in flat if isinstance(one, str) and one.strip().startswith("http")))
+    cleaned = (one.strip() for one in flat if isinstance(one, str))
+    whole = (f"https:{one}" if one.startswith("//") else one for one in cleaned)
+    return list(dict.fromkeys(one for one in whole if one.lower().startswith(("http://", "https://"))))
 
 
 def attributes(pairs: Iterable[tuple[object, object]]) -> list[dict[str, str]]:
@@ -106,6 +112,7 @@ def attributes(pairs: Iterable[tuple[object, object]]) -> list[dict[str, str]]:
         elif isinstance(content, int | float) and not isinstance(content, bool):
             content = str(content)
         content = name(content)
+        content = content.removesuffix(" (") if content else None  # "3 ounces (<a>View shipping rates</a>"
         label = label.strip(" :") if label else None
         if label and content and len(label) <= _LONGEST_NAME and len(content) <= _LONGEST_VALUE:
             found.setdefault(label, content)

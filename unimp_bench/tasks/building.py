@@ -118,7 +118,9 @@ class Builder:
         frame = conform(self._rows(task, split, interactions), LABELLED_EXAMPLES.columns).sort("example_id")
         if split == "train" and self._settings.lean:
             return frame
-        return conform(rendered(task, frame, self._style, self._texts, self._settings.history), LABELLED_EXAMPLES.columns)
+        return conform(
+            rendered(task, frame, self._style, self._texts, self._settings.history), LABELLED_EXAMPLES.columns
+        )
 
     def _rows(self, task: str, split: str, interactions: pl.DataFrame) -> pl.DataFrame:
         settings = self._settings

@@ -29,17 +29,8 @@ def vector(bought: Mapping[str, int], view: Catalogue) -> NDArray[np.float32]:
 
 
 @dataclass
-class Popularity:
-    """Items by their number of train interactions; a search query is not looked at.
-
-    A selection takes the most popular candidates, as many as train selections take on the mean. A held-out domain is
-    counted by `adapt`.
-    """
-
-    tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "search", "selection"})
-    cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
-    version: ClassVar[int] = 1
-    reads_truth: ClassVar[bool] = False
+class LearnsCounts:
+    """The part of a floor that learns train interactions by item, and how many candidates a selection takes."""
 
     _bought: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     _positives: int = field(default=1, init=False, repr=False)
@@ -62,6 +53,20 @@ class Popularity:
         """Read the counts."""
         state = read_state(folder)
         self._bought, self._positives = state["bought"], int(state["positives"])
+
+
+@dataclass
+class Popularity(LearnsCounts):
+    """Items by their number of train interactions; a search query is not looked at.
+
+    A selection takes the most popular candidates, as many as train selections take on the mean. A held-out domain is
+    counted by `adapt`.
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "search", "selection"})
+    cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
+    version: ClassVar[int] = 1
+    reads_truth: ClassVar[bool] = False
 
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,13 +16,10 @@ from unimp_baselines.common import (
     blocks,
     last_index,
     past_items,
-    positives,
-    read_state,
-    write_state,
 )
-from unimp_baselines.floors.popularity import counts, vector
+from unimp_baselines.floors.popularity import LearnsCounts, vector
 from unimp_bench.dataset import Catalogue
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock
 
 
 def path_codes(items: pl.DataFrame) -> NDArray[np.int32]:
@@ -39,7 +35,7 @@ def path_codes(items: pl.DataFrame) -> NDArray[np.int32]:
 
 
 @dataclass
-class RepeatLast:
+class RepeatLast(LearnsCounts):
     """The last of the history again, in the form that the task allows.
 
     recommendation, search, selection
@@ -57,28 +53,6 @@ class RepeatLast:
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
-
-    _bought: dict[str, int] = field(default_factory=dict, init=False, repr=False)
-    _positives: int = field(default=1, init=False, repr=False)
-
-    def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
-        """Count popularity."""
-        self._bought = counts(data)
-        if "selection" in data:
-            self._positives = positives(data["selection"])
-
-    def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
-        """Count the held-out domain as well."""
-        self._bought |= counts(data)
-
-    def save(self, folder: Path) -> None:
-        """Write the counts."""
-        write_state(folder, {"bought": self._bought, "positives": self._positives})
-
-    def load(self, folder: Path) -> None:
-        """Read the counts."""
-        state = read_state(folder)
-        self._bought, self._positives = state["bought"], int(state["positives"])
 
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context

@@ -76,6 +76,7 @@ class Desk:
         for kind in np.unique(kinds).tolist():
             rows, here = np.flatnonzero(bank.kind == kind), np.flatnonzero(kinds == kind)
             gain = self.shop.sentences(belief[here], items[here], rows) @ self._likeness(kind, rows)
+            gain = gain.round(_DIGITS)  # so that equal sentences are equal in any company
             for example, best in zip(here.tolist(), gain.argmax(axis=1).tolist(), strict=True):
                 texts[example] = bank.texts[rows[best]]
         return block.select("example_id", pl.Series("text", texts, dtype=pl.String))

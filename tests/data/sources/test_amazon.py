@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -203,3 +204,12 @@ def test_real_2023_metadata(real_data: Path) -> None:
     assert len(found) == 500
     assert all(item["title"] and item["image_urls"][0].startswith("https://") for item in found)
     assert sum(item["price_usd"] is not None for item in found) > 20
+
+
+def test_another_release_and_an_empty_metadata_file_are_told(baby: Path) -> None:
+    shutil.copy(baby / "reviews_Baby_5.json.gz", baby / "Baby_Products.jsonl.gz")
+    with pytest.raises(InputError, match=r"no line with 'user_id' in .*another --release"):
+        Amazon2023(baby, ("baby",)).rows(DropLog(), Silent())
+    pack(baby / "meta_Baby.json.gz", [])
+    with pytest.raises(InputError, match=r"meta_Baby\.json\.gz; the file is empty"):
+        Amazon2014(baby, ("baby",)).items(wanted(("B1", "baby")), DropLog(), Silent())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from unimp_bench.data.drops import DropLog
@@ -86,3 +87,25 @@ def test_items_with_everything_else_as_attributes(tmp_path: Path) -> None:
     (tmp_path / "2.jpg").touch()
     assert source.pictures(["1", "2"]) == {"2": tmp_path / "2.jpg"}
     assert source.inputs() == [tmp_path / "i.csv", items]
+
+
+def test_a_row_without_domain_is_counted_like_one_with_a_bad_one(tmp_path: Path) -> None:
+    source, drops = Files(table(tmp_path, "user,item,domain\nu,a,toys\nu,b,\nu,c,../x\n")), DropLog()
+    assert source.rows(drops, Silent())["item_id"].to_list() == ["a"]
+    assert drops.frame().rows() == [("read", "", "unsafe_domain", 1), ("read", "../x", "unsafe_domain", 1)]
+
+
+def test_ids_that_look_like_numbers_meet_their_items(tmp_path: Path) -> None:
+    rows = '{"user": "u", "item": 1.0}\n{"user": "u", "item": "1e5"}\n{"user": "u", "item": "None"}\n'
+    items = '{"item": 1.0, "title": "A"}\n{"item": "1e5", "title": "B"}\n{"item": null, "title": "C"}\n'
+    source = Files(table(tmp_path, rows, "i.jsonl"), table(tmp_path, items, "t.jsonl"))
+    wanted = source.rows(DropLog(), Silent()).select("item_id", "domain")
+    assert wanted["item_id"].to_list() == ["1", "1e5", "None"]
+    found = source.items(wanted, DropLog(), Silent())
+    assert found.select("item_id", "title").rows() == [("1", "A"), ("1e5", "B")]
+
+
+def test_lists_are_no_ids(tmp_path: Path) -> None:
+    pl.DataFrame({"user_id": [[1]], "item_id": ["a"]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"column for user_id holds List"):
+        Files(tmp_path / "t.parquet").rows(DropLog(), Silent())

@@ -64,3 +64,13 @@ def test_what_is_wrong_is_named(shop: Path) -> None:
     (shop / "transactions_train.csv").write_text("t_dat,customer\n1,2\n")
     with pytest.raises(InputError, match="no column customer_id, article_id"):
         HM(shop).rows(DropLog(), Silent())
+
+
+def test_leading_zeros_that_a_table_program_ate_come_back(shop: Path) -> None:
+    for path in shop.glob("*.csv"):
+        path.write_text(path.read_text().replace("0108775", "108775"))
+    source = HM(shop)
+    rows = source.rows(DropLog(), Silent())
+    assert rows["item_id"].to_list() == ["0108775", "0108775"]
+    found = source.items(rows.select("item_id", "domain").unique(), DropLog(), Silent())
+    assert found.select("item_id", "title").rows() == [("0108775", "Top B")]

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import polars as pl
-
 from unimp_bench.data import values
-from unimp_bench.data.drops import DropLog
 from unimp_bench.data.records import Record
-from unimp_bench.data.sources import addresses, dumps
-from unimp_bench.progress import Progress
+from unimp_bench.data.sources import dumps
 
 COLUMNS = dumps.Columns("reviewerID", "asin", "overall", "unixReviewTime", "summary", "reviewText", seconds=1)
 _IDENTIFIERS = ("ASIN", "ISBN", "UPC", "ITEM MODEL", "AMAZON BEST SELLERS", "CUSTOMER REVIEWS", "AVERAGE CUSTOMER")
@@ -46,41 +40,5 @@ def fields(record: Record) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Amazon2018:
-    """`<Official>_5.json.gz` and `meta_<Official>.json.gz`, else `older_schema_meta_<Official>.json.gz`, a domain.
-
-    Pictures stand in `<raw>/images/<asin>.<ext>`.
-
-    Raises:
-        UnknownNameError: a domain that the release does not have.
-    """
-
-    raw: Path
-    domains: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "domains", addresses.domains("2018", self.domains))
-
-    def _dumps(self) -> list[dumps.Dump]:
-        return dumps.locate(self.raw, "2018", self.domains)
-
-    def inputs(self) -> list[Path]:
-        """The review files and the metadata files there are."""
-        return dumps.files(self._dumps())
-
-    def rows(self, drops: DropLog, progress: Progress) -> pl.DataFrame:
-        """See `base.Source`."""
-        return dumps.read_all(self._dumps(), COLUMNS, drops, progress)
-
-    def texts(self, rows: pl.DataFrame, progress: Progress) -> pl.DataFrame:
-        """See `base.Source`."""
-        return dumps.read_texts(self._dumps(), COLUMNS, rows, progress)
-
-    def items(self, wanted: pl.DataFrame, drops: DropLog, progress: Progress) -> pl.DataFrame:
-        """See `base.Source`."""
-        return dumps.read_items(self._dumps(), "asin", fields, wanted, drops, progress)
-
-    def pictures(self, item_ids: list[str]) -> Mapping[str, Path] | None:
-        """See `base.Source`."""
-        return dumps.pictures(self.raw / "images", item_ids)
+# `<Official>_5.json.gz` and `meta_<Official>.json.gz`, else `older_schema_meta_<Official>.json.gz`, a domain.
+Amazon2018 = partial(dumps.Dumps, dumps.Layout("2018", "asin", COLUMNS, fields))

@@ -1,4 +1,4 @@
-"""What the three Amazon releases share: a review and a metadata file a domain, found by name in a local folder."""
+"""What the Amazon releases share: a review and a metadata file a domain, found by name in a folder."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ class Columns:
     title: str
     text: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What sets one release apart: its year, where a metadata record names its item, and how both files are read."""
+
+    year: str
+    key: str
+    columns: Columns
+    fields: Callable[[Record], Mapping[str, Any]]  # from a metadata record to fields of `schemas.RAW_ITEMS`
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,14 @@ def read_reviews(dump: Dump, columns: Columns, drops: DropLog, progress: Progres
     """All valid rows of one domain, in `schemas.RAW_ROWS`; bad ones are counted.
 
     Raises:
-        InputError: the file cannot be read, or holds no line.
+        InputError: the file cannot be read, holds no line, or no line has a field that is needed.
     """
     kinds = {columns.user: pl.String, columns.item: pl.String, columns.rating: pl.Float64, columns.time: pl.Float64}
     frame = read_columns(dump.reviews, kinds, progress)
     if frame.height == 0:
         raise InputError("no review", dump.reviews, "the file is empty; fetch it again")
+    if absent := [name for name in kinds if frame[name].null_count() == frame.height]:
+        raise InputError(f"no line with '{absent[0]}'", dump.reviews, "is it of another --release?")
     frame = frame.select(
         pl.col(columns.user).alias("user_id"),
         pl.col(columns.item).alias("item_id"),
@@ -129,22 +141,12 @@ def read_texts(dumps: Iterable[Dump], columns: Columns, rows: pl.DataFrame, prog
 
 
 def read_items(
-    dumps: Iterable[Dump],
-    key: str,
-    fields: Callable[[Record], Mapping[str, Any]],
-    wanted: pl.DataFrame,
-    drops: DropLog,
-    progress: Progress,
+    dumps: Iterable[Dump], layout: Layout, wanted: pl.DataFrame, drops: DropLog, progress: Progress
 ) -> pl.DataFrame:
     """Metadata of the wanted items, in `schemas.RAW_ITEMS`; a domain without a metadata file yields none and says so.
 
-    Args:
-        dumps: the domains.
-        key: name of the item id in a metadata record.
-        fields: from one record to the fields of RAW_ITEMS.
-        wanted: columns `item_id` and `domain`.
-        drops: counts second records of an item.
-        progress: hears of bytes read.
+    `wanted` has the columns `item_id` and `domain`. Of several records of an item the first counts; the others are
+    counted in `drops`.
     """
     rows: list[dict[str, Any]] = []
     for dump in dumps:
@@ -155,12 +157,12 @@ def read_items(
             progress.say(f"{dump.domain}: no metadata file, {len(ids)} items stay without title, brand and picture")
             continue
         found: set[str] = set()
-        for _, item_id, record in find_records(dump.metadata, key, ids, progress):
+        for _, item_id, record in find_records(dump.metadata, layout.key, ids, progress):
             if item_id in found:
                 drops.add("items", dump.domain, "second_metadata_record")
                 continue
             found.add(item_id)
-            rows.append(values.item(item_id, dump.domain, **fields(record)))
+            rows.append(values.item(item_id, dump.domain, **layout.fields(record)))
         if missing := len(ids) - len(found):
             progress.say(f"{dump.domain}: {missing} of {len(ids)} items have no metadata")
     return pl.DataFrame(rows, schema=dict(RAW_ITEMS), orient="row")
@@ -175,3 +177,42 @@ def pictures(folder: Path, ids: Iterable[str]) -> Mapping[str, Path] | None:
     files = [path for path in folder.iterdir() if path.stem in wanted and path.suffix.lower() in order]
     files.sort(key=lambda path: (-order[path.suffix.lower()], path.name))
     return {path.stem: path for path in files}
+
+
+@dataclass(frozen=True)
+class Dumps:
+    """The source (see `base.Source`) that a folder of one release is; pictures stand in `<raw>/images/<id>.<ext>`.
+
+    Raises:
+        UnknownNameError: a domain that the release does not have.
+    """
+
+    layout: Layout
+    raw: Path
+    domains: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "domains", addresses.domains(self.layout.year, self.domains))
+
+    def _dumps(self) -> list[Dump]:
+        return locate(self.raw, self.layout.year, self.domains)
+
+    def inputs(self) -> list[Path]:
+        """The review files and the metadata files there are."""
+        return files(self._dumps())
+
+    def rows(self, drops: DropLog, progress: Progress) -> pl.DataFrame:
+        """See `base.Source`."""
+        return read_all(self._dumps(), self.layout.columns, drops, progress)
+
+    def texts(self, rows: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+        """See `base.Source`."""
+        return read_texts(self._dumps(), self.layout.columns, rows, progress)
+
+    def items(self, wanted: pl.DataFrame, drops: DropLog, progress: Progress) -> pl.DataFrame:
+        """See `base.Source`."""
+        return read_items(self._dumps(), self.layout, wanted, drops, progress)
+
+    def pictures(self, item_ids: list[str]) -> Mapping[str, Path] | None:
+        """See `base.Source`."""
+        return pictures(self.raw / "images", item_ids)

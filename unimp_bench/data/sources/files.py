@@ -19,6 +19,7 @@ from unimp_bench.data import values
 from unimp_bench.data.drops import DropLog
 from unimp_bench.data.foreign import ForeignTable, open_table
 from unimp_bench.data.paths import first_path
+from unimp_bench.data.records import as_text
 from unimp_bench.data.sources import dumps
 from unimp_bench.data.times import milliseconds
 from unimp_bench.errors import ConfigError, InputError
@@ -126,11 +127,11 @@ class Files:
             raise InputError("no row", self.interactions, "the table is empty")
         frame = frame.select("source_row", *(pl.col(names[n]).alias(n) for n in light))
         told: Mapping[str, Callable[[pl.Series], pl.Series]] = {
-            "user_id": _strings,
-            "item_id": _strings,
-            "domain": _strings,
-            "rating": lambda column: column.cast(pl.Float64, strict=False),
-            "position": lambda column: column.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False),
+            "user_id": lambda column: self._cast(column, pl.String),
+            "item_id": lambda column: self._cast(column, pl.String),
+            "domain": lambda column: self._cast(column, pl.String).fill_null(""),
+            "rating": lambda column: self._cast(column, pl.Float64),
+            "position": lambda column: self._cast(column, pl.Float64).cast(pl.Int64, strict=False),
             "timestamp": lambda column: milliseconds(column, self.interactions),
         }
         frame = frame.with_columns(*(told[n](frame[n]).alias(n) for n in light))
@@ -140,10 +141,17 @@ class Files:
             *([] if "domain" in light else [pl.lit(DOMAIN).alias("domain")]),
         )
         if "domain" in light:
-            unsafe = pl.col("domain").is_null() | ~pl.col("domain").str.contains(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+            unsafe = ~pl.col("domain").str.contains(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
             frame = drops.sift(frame, "read", [("unsafe_domain", unsafe)])
         frame = frame.rename({"position": "sequence"})
         return values.valid_rows(frame, drops, ratings="rating" in light, times="timestamp" in light)
+
+    def _cast(self, column: pl.Series, kind: type[pl.DataType]) -> pl.Series:
+        try:
+            return column.cast(kind, strict=False)
+        except pl.exceptions.PolarsError:
+            what = f"column for {column.name} holds {column.dtype}"
+            raise InputError(what, self.interactions, "give text or numbers") from None
 
     def texts(self, rows: pl.DataFrame, progress: Progress) -> pl.DataFrame:
         """See `base.Source`."""
@@ -176,7 +184,10 @@ class Files:
         seen: set[tuple[str, str]] = set()
         rows: list[dict[str, Any]] = []
         for record in table.records(progress):
-            item_id = str(record.get(found["item_id"]))
+            told = record.get(found["item_id"])
+            item_id = as_text(told) if table.kind == "json" else str(told)
+            if told is None or item_id is None:
+                continue
             named = record.get(found["domain"]) if "domain" in found else None
             for domain in domains.get(item_id, ()):
                 if named is not None and named != domain:
@@ -206,7 +217,3 @@ def _fields(record: Mapping[str, Any], found: Mapping[str, str], others: Iterabl
         "attributes": values.attributes((name, record.get(name)) for name in others),
         "image_urls": values.urls(of("image_urls")),
     }
-
-
-def _strings(column: pl.Series) -> pl.Series:
-    return column.cast(pl.String)

@@ -25,7 +25,7 @@ from unimp_bench.schemas import RAW_ITEMS, RAW_TEXTS, empty
 
 DOMAIN = "hm"
 LEVELS = ("product", "article")
-_PRODUCT_DIGITS = 7
+_PRODUCT_DIGITS, _ARTICLE_DIGITS = 7, 10
 _PATH = ("index_group_name", "section_name", "product_type_name")
 _ATTRIBUTES = (
     *("product_group_name", "graphical_appearance_name", "colour_group_name", "perceived_colour_value_name"),
@@ -61,7 +61,7 @@ class HM:
         return table.read(columns, progress)
 
     def _item(self) -> pl.Expr:
-        article = pl.col("article_id")
+        article = pl.col("article_id").str.zfill(_ARTICLE_DIGITS)  # table programs eat leading zeros
         return article.str.slice(0, _PRODUCT_DIGITS) if self.item_level == "product" else article
 
     def inputs(self) -> list[Path]:
@@ -118,7 +118,8 @@ class HM:
         if dumps.find(self.raw, ["product_descriptions.csv"]) is None:
             return {}
         frame = self._columns("product_descriptions", ["product_code", "detail_desc"], progress)
-        return dict(frame.select("product_code", "detail_desc").drop_nulls().iter_rows())
+        code = pl.col("product_code").str.zfill(_PRODUCT_DIGITS)
+        return dict(frame.select(code, "detail_desc").drop_nulls().iter_rows())
 
     def pictures(self, item_ids: list[str]) -> Mapping[str, Path] | None:
         """`images/<product_code>.jpg`, or Kaggle's `images/<first 3 digits>/<article_id>.jpg` (smallest article)."""
