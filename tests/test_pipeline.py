@@ -9,14 +9,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from unimp_bench import pipeline, tables
+from unimp_bench import requests, tables
 from unimp_bench.config import BuildConfig
 from unimp_bench.data.opening import Places
 from unimp_bench.dataset import Dataset, names
-from unimp_bench.pipeline import Request, build, write_variant
+from unimp_bench.pipeline import build
 from unimp_bench.places import Home
 from unimp_bench.progress import Silent
+from unimp_bench.requests import Request
 from unimp_bench.schemas import INTERACTIONS, ITEMS
+from unimp_bench.variants import write_variant
 from unimp_bench.verify import verify
 
 REVIEW = "The strap is great and my strap is lovely."
@@ -75,15 +77,15 @@ def test_a_rebuild_leaves_nothing_of_killed_and_superseded_builds(home: Home, as
 def test_other_words_are_another_build(home: Home, asked: Request, monkeypatch: pytest.MonkeyPatch, made: str) -> None:
     first = build(home, asked).manifest.id
     if made == "prompts":
-        monkeypatch.setattr(pipeline, "PROMPTS_VERSION", 99)
+        monkeypatch.setattr(requests, "PROMPTS_VERSION", 99)
     else:
-        monkeypatch.setattr(pipeline.explanations, "EXTRACTOR", "another")
+        monkeypatch.setattr(requests, "EXTRACTOR", "another")
     assert build(home, asked, force=True).manifest.id != first
 
 
 def test_a_variant_is_made_anew_over_what_a_killed_writer_left(home: Home, asked: Request) -> None:
     dataset = build(home, asked)
-    name = write_variant(dataset, "NT", 0.5, 0, Silent())
+    name = write_variant(dataset, "NT", 0.5, Silent())
     folder = dataset.folder / "variants" / name
     whole = (folder / "items.parquet").read_bytes()
     (folder / "manifest.json").unlink()
@@ -91,7 +93,7 @@ def test_a_variant_is_made_anew_over_what_a_killed_writer_left(home: Home, asked
     (folder / ".items.parquet.99.draft").write_bytes(b"half")
     (folder / "stray.txt").write_text("of an older version")
     assert dataset.variants() == ["clean"]
-    assert write_variant(dataset, "NT", 0.5, 0, Silent()) == name
+    assert write_variant(dataset, "NT", 0.5, Silent()) == name
     assert sorted(path.name for path in folder.iterdir()) == ["items.parquet", "manifest.json"]
     assert (folder / "items.parquet").read_bytes() == whole
     assert verify(Dataset.open(home, "six"), home) == []
@@ -99,7 +101,7 @@ def test_a_variant_is_made_anew_over_what_a_killed_writer_left(home: Home, asked
 
 def test_a_variant_on_its_way_out_is_no_variant(home: Home, asked: Request) -> None:
     dataset = build(home, asked)
-    name = write_variant(dataset, "NT", 0.5, 0, Silent())
+    name = write_variant(dataset, "NT", 0.5, Silent())
     folder = dataset.folder / "variants"
     (folder / name).rename(folder / f".{name}.99.doomed")
     assert dataset.variants() == ["clean"]
@@ -107,7 +109,7 @@ def test_a_variant_on_its_way_out_is_no_variant(home: Home, asked: Request) -> N
 
 def test_a_variant_shares_all_but_the_items(home: Home, asked: Request) -> None:
     dataset = build(home, asked)
-    name = write_variant(dataset, "NT", 1.0, 0, Silent())
+    name = write_variant(dataset, "NT", 1.0, Silent())
     clean = tables.read(dataset.folder / "visible/items.parquet", ITEMS)
     noisy = tables.read(dataset.folder / "variants" / name / "items.parquet", ITEMS)
     kept = ["item_id", "item_index", "domain", "image_status", "image_id"]

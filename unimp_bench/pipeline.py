@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -21,52 +21,25 @@ from unimp_bench.config import BuildConfig, write_toml
 from unimp_bench.data import explanations, images, noise, sentires
 from unimp_bench.data.canonical import Canonical, canonical
 from unimp_bench.data.drops import DropLog
-from unimp_bench.data.opening import Places, open_source
+from unimp_bench.data.opening import open_source
 from unimp_bench.data.sources.base import Source
-from unimp_bench.dataset import CLEAN, Dataset
+from unimp_bench.dataset import Dataset
 from unimp_bench.describe import describe, split_hash
-from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.errors import IncompleteError
 from unimp_bench.keyed import index_of
 from unimp_bench.places import Home, atomic, clear, remove, sweep
 from unimp_bench.progress import Progress, Silent
-from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest, sha256, sha256_tree
-from unimp_bench.schemas import (
-    ANSWERS,
-    DROPS,
-    EXAMPLES,
-    IMAGES,
-    INTERACTIONS,
-    ITEMS,
-    LABELLED_EXAMPLES,
-    RAW_ITEMS,
-    SEALED_INTERACTIONS,
-    Table,
-    conform,
-)
-from unimp_bench.tasks.spec import TASKS
-from unimp_bench.tasks.styles import PROMPTS_VERSION
+from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest
+from unimp_bench.requests import Request, input_hashes
+from unimp_bench.schemas import DROPS, IMAGES, INTERACTIONS, ITEMS, RAW_ITEMS, SEALED_INTERACTIONS, Table, conform
+from unimp_bench.variants import write_variant
 from unimp_bench.writing import write_tasks
+
+T = TypeVar("T")
 
 _WORK_ITEMS = Table("raw_items", 1, ("item_id",), RAW_ITEMS)
 _PICTURES_A_FILE = 8192
 _REBUILD = "add --force to build it anew, or --name to keep both"
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything one build was asked for."""
-
-    source: str
-    name: str
-    places: Places
-    config: BuildConfig
-    fetch_images: bool = False
-    allow_private: bool = False
-    keep_rejects: bool = False
-    explanations: Path | None = None  # folder of Sentires sentences
-    noise: tuple[tuple[str, float], ...] = ()  # (kind, rate) of every variant
-    truth: Path | None = None  # the synthetic shop's
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def build(home: Home, request: Request, *, force: bool = False, progress: Progress | None = None) -> Dataset:
@@ -80,11 +53,11 @@ def build(home: Home, request: Request, *, force: bool = False, progress: Progre
     progress = progress or Silent()
     config = request.config.resolved()
     for kind, rate in request.noise:
-        noise.variant_name(kind, rate, config.seed)  # a wrong kind or rate is said before hours of work
+        noise.variant_name(kind, rate)  # a wrong kind or rate is said before hours of work
     with home.locked("dataset", request.name):
         source = open_source(request.source, request.places)
-        inputs = _input_hashes(source, request, progress)
-        asked = _asked(request, config, inputs)
+        inputs = input_hashes(source, request, progress)
+        asked = request.asked(config, inputs)
         build_id = digest(asked)
         folder = home.dataset(request.name)
         present = read_manifest(folder)
@@ -103,49 +76,8 @@ def build(home: Home, request: Request, *, force: bool = False, progress: Progre
             clear(home, request.name)
         dataset = Dataset.open(home, request.name)
         for kind, rate in request.noise:
-            write_variant(dataset, kind, rate, config.seed, progress)
+            write_variant(dataset, kind, rate, progress)
     return dataset
-
-
-def _input_hashes(source: Source, request: Request, progress: Progress) -> dict[str, str]:
-    """SHA-256 of every raw file; a folder of pictures counts as one input whose name ends in `/`."""
-    files = source.inputs()
-    hashes = {}
-    progress.start("hashing raw files", sum(f.stat().st_size for f in files if f.is_file()), "bytes")
-    for file in files:
-        hashes[str(file)] = sha256(file)
-        progress.advance(file.stat().st_size)
-    progress.finish()
-    for folder in (_picture_folder(request), request.explanations):
-        if folder is not None and folder.is_dir():
-            hashes[f"{folder}/"] = sha256_tree(folder)
-    return hashes
-
-
-def _picture_folder(request: Request) -> Path | None:
-    if request.places.images is not None:
-        return request.places.images
-    return request.places.raw / "images" if request.places.raw is not None else None
-
-
-def _asked(request: Request, config: BuildConfig, inputs: dict[str, str]) -> dict[str, Any]:
-    """What names the build: contents of the inputs but not their places, and all versions of what is written."""
-    written = (INTERACTIONS, SEALED_INTERACTIONS, ITEMS, IMAGES, EXAMPLES, LABELLED_EXAMPLES, ANSWERS, DROPS)
-    return {
-        "source": request.source,
-        "domains": list(request.places.domains),
-        "item_level": request.places.item_level,
-        "columns": dict(request.places.columns),
-        "config": config.request(),
-        "fetch_images": request.fetch_images,
-        "keep_rejects": request.keep_rejects,
-        "truth": request.truth is not None,
-        "inputs": sorted(inputs.values()),
-        "tables": {table.name: table.version for table in written},
-        "tasks": {spec.name: spec.version for spec in TASKS.values()},
-        "prompts": PROMPTS_VERSION,
-        "extractor": explanations.EXTRACTOR,
-    }
 
 
 def _build(
@@ -185,7 +117,6 @@ def _build(
         **tasks,
         **describe(interactions, items),
         "explanations": extractor,
-        **request.facts,
     }
     write_toml(
         {"source": request.source, "domains": list(request.places.domains), **config.request()}, work / "config.toml"
@@ -209,7 +140,7 @@ def _build(
     Manifest(**{**manifest.__dict__, "outputs": hash_outputs(work), "rows": rows}).write(work)
 
 
-def _timed(seconds: dict[str, float], name: str, stage: Any) -> Any:
+def _timed(seconds: dict[str, float], name: str, stage: Callable[[], T]) -> T:
     start = time.perf_counter()
     outcome = stage()
     seconds[name] = round(time.perf_counter() - start, 2)
@@ -268,7 +199,8 @@ def _explained(
 ) -> tuple[pl.DataFrame, dict[str, str | int]]:
     """The interactions with their explanation sentence, and what chose it.
 
-    The lexicon of features comes from train reviews only.
+    The lexicon of features comes from all surviving reviews: it says what counts as a feature, no runner sees it, and
+    so the sentences do not depend on the seed that draws the holdouts.
     """
     if request.explanations is not None:
         said = sentires.from_sentires(request.explanations, interactions, progress=progress)
@@ -276,8 +208,7 @@ def _explained(
     if interactions["review_text"].null_count() == interactions.height:
         return interactions, {}
     progress.say("choosing explanation sentences")
-    train = interactions.filter(pl.col("split") == "train")
-    features = explanations.mine_features(train["review_text"])
+    features = explanations.mine_features(interactions["review_text"])
     found = explanations.extract(interactions["review_text"], features).alias("explanation")
     return interactions.with_columns(found), {"extractor": explanations.EXTRACTOR, "features": len(features)}
 
@@ -287,22 +218,3 @@ def _copy_truth(source: Path, target: Path) -> None:
     for file in sorted(source.iterdir()):
         with atomic(target / file.name) as draft:
             draft.write_bytes(file.read_bytes())
-
-
-def write_variant(dataset: Dataset, kind: str, rate: float, seed: int, progress: Progress) -> str:
-    """Write a noise variant of the items beside a built dataset, or find it there; returns its name."""
-    name = noise.variant_name(kind, rate, seed)
-    folder = dataset.folder / "variants" / name
-    asked = {"kind": kind, "rate": rate, "seed": seed, "dataset": dataset.manifest.id}
-    present = read_manifest(folder)
-    if present and present.id == digest(asked):
-        return name
-    if kind == "NV" and not dataset.catalogue(CLEAN).images:
-        raise ConfigError(f"{dataset.name} has no pictures to exchange; NV needs pictures")
-    remove(folder)  # what a killed writer or another request left
-    clean = tables.read(dataset.folder / "visible/items.parquet", ITEMS)
-    tables.write(noise.apply(clean, kind, rate, seed), folder / "items.parquet", ITEMS)
-    progress.say(f"variant {name}: {folder}")
-    inputs = {"visible/items.parquet": sha256(dataset.folder / "visible/items.parquet")}
-    Manifest("variant", digest(asked), asked, inputs=inputs, outputs=hash_outputs(folder)).write(folder)
-    return name

@@ -13,9 +13,9 @@ from unimp_bench.config import BuildConfig, from_mapping, read_toml
 from unimp_bench.data.opening import PAPER_DOMAINS, PAPER_NEW_DOMAIN, Places
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
-from unimp_bench.pipeline import Request
 from unimp_bench.places import Home
 from unimp_bench.progress import Progress, Silent
+from unimp_bench.requests import Request
 
 RECIPES = ("amazon", "hm", "files", "synthetic")
 RELEASES = ("2014", "2018", "2023")
@@ -44,10 +44,16 @@ class Recipe:
 
         Raises:
             UnknownNameError: no such source or release.
+            ConfigError: a place that the source does not use.
         """
         for kind, name, known in (("source", self.source, RECIPES), ("release", self.release, RELEASES)):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        for what, place in (("interactions", self.places.interactions), ("items", self.places.items)):
+            if place is not None and self.source != "files":
+                raise ConfigError(f"--{what} belongs to source 'files'; {self.source} takes a folder, --raw")
+        if self.places.images is not None and self.source != "files":
+            raise ConfigError("--images belongs to source 'files'; put the pictures into images/ under --raw")
 
     @property
     def kind(self) -> str:

@@ -30,7 +30,9 @@ def test_every_usual_form(values: list[object]) -> None:
     assert milliseconds(pl.Series(values), Path("f")).to_list() == [MS, MS + 1_000]
 
 
-@pytest.mark.parametrize("values", [["2014-05-13"], ["2014/05/13"], ["05 13, 2014"], [date(2014, 5, 13)]])
+@pytest.mark.parametrize(
+    "values", [["2014-05-13"], ["2014/05/13"], ["05 13, 2014"], [date(2014, 5, 13)], ["20140513"], [20140513]]
+)
 def test_dates_are_utc_midnight(values: list[object]) -> None:
     expected = int(datetime(2014, 5, 13, tzinfo=UTC).timestamp() * 1_000)
     assert milliseconds(pl.Series(values), Path("f")).to_list() == [expected]
@@ -58,3 +60,7 @@ def test_a_zone_is_taken_off() -> None:
     moment = pl.Series([datetime(2014, 5, 13, 16, 53, 20, tzinfo=UTC)]).dt.convert_time_zone("Asia/Tokyo")
     assert milliseconds(moment, Path("f")).to_list() == [MS]
     assert milliseconds(pl.Series(["2014-05-13 16:53", "2014-05-13T16:53"]), Path("f")).to_list() == [MS - 20_000] * 2
+
+
+def test_seconds_from_a_start_of_ones_own_are_no_dates() -> None:
+    assert milliseconds(pl.Series([20_140_513, 20_149_999]), Path("f")).to_list() == [20_140_513_000, 20_149_999_000]

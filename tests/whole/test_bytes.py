@@ -55,15 +55,15 @@ def test_another_request_of_the_same_name_is_refused_without_force(shop: Path) -
 def test_another_seed_changes_ties_holdouts_positives_and_candidates_and_nothing_else(
     shop: Path, tmp_path: Path
 ) -> None:
-    done = call(tmp_path, "build", "synthetic", "--size", "tiny", "--seed", "1")
+    done = call(tmp_path, "build", "synthetic", "--size", "tiny", "--seed", "1", *_NOISE)
     assert done.returncode == 0, done.stderr
     old, new = shop / "data/synthetic-tiny", tmp_path / "data/synthetic-tiny"
     assert (old / "visible/items.parquet").read_bytes() == (new / "visible/items.parquet").read_bytes()
     for name, data in parquet(old).items():
-        if name.startswith("visible/images"):
+        if name.startswith(("visible/images", "variants/", "sealed/truth/", "drops")):
             assert (new / name).read_bytes() == data
     rows = [pl.read_parquet(folder / "sealed/interactions.parquet") for folder in (old, new)]
-    same = ["user_id", "item_id", "timestamp", "rating", "review_text", "domain"]
+    same = ["user_id", "item_id", "timestamp", "rating", "review_text", "explanation", "domain"]
     assert rows[0].select(same).sort(same).equals(rows[1].select(same).sort(same))
     held_out = [set(frame.filter(pl.col("cohort") == "new_user")["user_id"]) for frame in rows]
     assert held_out[0] != held_out[1]

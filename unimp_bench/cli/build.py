@@ -11,7 +11,7 @@ from unimp_bench.cli.console import BarProgress, err, out
 
 if TYPE_CHECKING:
     from unimp_bench.dataset import Dataset
-    from unimp_bench.pipeline import Request
+    from unimp_bench.requests import Request
 
 _INPUT = "Input"
 _PROTOCOL = "Protocol"

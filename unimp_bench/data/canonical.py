@@ -58,7 +58,7 @@ def canonical(source: Source, config: BuildConfig, drops: DropLog, progress: Pro
     if rows.is_empty():
         raise ConfigError(
             f"none of {sum(raw_counts.values()):,} interactions survives the core filter (users {config.core_user}, "
-            f"items {config.core_item}); lower --core"
+            f"items {config.core_item}); lower --core, or see with --keep-rejects why rows were dropped"
         )
     progress.say(
         f"{rows.height:,} interactions, {rows['user_id'].n_unique():,} users, {rows['item_id'].n_unique():,} items "

@@ -1,4 +1,4 @@
-"""Times of any usual form as UTC milliseconds: numbers in seconds to nanoseconds, ISO dates, Amazon's dates."""
+"""Times of any usual form as UTC milliseconds: numbers in seconds to nanoseconds, dates (ISO, Amazon's, 20140513)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def milliseconds(column: pl.Series, path: Path) -> pl.Series:
     numbers = column.cast(pl.Float64, strict=False)
     numbers = numbers.set(numbers.is_nan() | numbers.is_infinite(), None)
     typical = numbers.abs().median()
+    if isinstance(typical, float) and 1.9e7 < typical < 2.1e7:  # 20140513; as seconds all would lie in August 1970
+        days = numbers.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        if days.null_count() == column.null_count():
+            return days.cast(pl.Datetime("ms")).cast(pl.Int64)
     if isinstance(typical, float) and numbers.len() - numbers.null_count() >= (column.len() - column.null_count()) / 2:
         factor = next(factor for bound, factor in _UNITS if typical < bound)
         return (numbers * factor).round().clip(-9e15, 9e15).cast(pl.Int64)

@@ -109,3 +109,17 @@ def test_lists_are_no_ids(tmp_path: Path) -> None:
     pl.DataFrame({"user_id": [[1]], "item_id": ["a"]}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"column for user_id holds List"):
         Files(tmp_path / "t.parquet").rows(DropLog(), Silent())
+
+
+def test_lists_that_a_table_program_spelled_out(tmp_path: Path) -> None:
+    items = table(
+        tmp_path,
+        "asin,category,description,imageURLHighRes\n"
+        """1,"['A', 'B']","['One.', ""Two's.""]","['http://x/1.jpg', 'http://x/2.jpg']"\n2,[],[],[broken\n""",
+    )
+    source = Files(table(tmp_path, "user,item\nu,1\nu,2\n", "i.csv"), items)
+    found = source.items(source.rows(DropLog(), Silent()).select("item_id", "domain"), DropLog(), Silent())
+    assert found.select("categories", "description", "image_urls").rows() == [
+        (["A", "B"], "One. Two's.", ["http://x/1.jpg", "http://x/2.jpg"]),
+        (None, None, []),
+    ]

@@ -45,7 +45,8 @@ class Source(Protocol):
     def items(self, wanted: pl.DataFrame, drops: DropLog, progress: Progress) -> pl.DataFrame:
         """Metadata of the items named by `item_id` (with `domain`), in `schemas.RAW_ITEMS`, at most one row an item.
 
-        Items without metadata are absent from the answer. Text is unescaped from HTML once, here.
+        Items without metadata are absent from the answer; of several records of an item the first counts, the others
+        are counted in `drops`. Text is unescaped from HTML once, here.
         """
 
     def pictures(self, item_ids: list[str]) -> Mapping[str, Path] | None:

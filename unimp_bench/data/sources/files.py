@@ -18,7 +18,7 @@ import polars as pl
 from unimp_bench.data import values
 from unimp_bench.data.drops import DropLog
 from unimp_bench.data.foreign import ForeignTable, open_table
-from unimp_bench.data.paths import first_path
+from unimp_bench.data.paths import first_path, listed
 from unimp_bench.data.records import as_text
 from unimp_bench.data.sources import dumps
 from unimp_bench.data.times import milliseconds
@@ -213,7 +213,7 @@ def _fields(record: Mapping[str, Any], found: Mapping[str, str], others: Iterabl
         "brand": values.name(of("brand")),
         "categories": first_path(of("categories")),
         "price_usd": values.price_usd(of("price_usd")),
-        "description": values.description(of("description")),
+        "description": values.description(listed(of("description"))),
         "attributes": values.attributes((name, record.get(name)) for name in others),
-        "image_urls": values.urls(of("image_urls")),
+        "image_urls": values.urls(listed(of("image_urls"))),
     }
