@@ -86,7 +86,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it as the last file of the folder."""
         with atomic(folder / MANIFEST) as draft:
-            draft.write_text(json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, default=str) + "\n")
+            draft.write_text(json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -178,8 +178,6 @@ def _explain(request: Request, folder: Path) -> None:
 
 def _summary(dataset: Dataset) -> None:
     """Counts of the built dataset on stdout."""
-    from unimp_bench.tasks.spec import TASKS
-
     facts = dataset.manifest.facts
     counts, splits = facts["counts"], facts["splits"]
     amounts = ", ".join(f"{counts[what]:,} {what}" for what in ("interactions", "users", "items"))
@@ -188,8 +186,8 @@ def _summary(dataset: Dataset) -> None:
     out.print(f"  cohorts  {', '.join(f'{name} {n:,} users' for name, n in facts['cohorts'].items())}", markup=False)
     shares = ", ".join(f"{name} {share:.0%}" for name, share in facts["coverage"].items())
     out.print(f"  coverage {shares}", markup=False)
-    for task in (name for name in TASKS if name in facts["tasks"]):
-        rows = facts["tasks"][task]["rows"]
+    for task, about in facts["tasks"].items():
+        rows = about["rows"]
         out.print(
             f"  {task:<17} train {rows['train']:>8,}  valid {rows['valid']:>7,}  test {rows['test']:>7,}", markup=False
         )
