@@ -557,7 +557,7 @@ def test_kill_at_any_moment(tmp_path):
 def test_item_ids_never_become_paths(shelf, tmp_path):
     shelf.bytes("/a.jpg", encoded(halves(), "JPEG"))
     work = tmp_path / "deep" / "work"
-    fetched(shelf, work, **{"../../evil": ["/a.jpg"], "/tmp/evil": ["/a.jpg"]})
+    fetched(shelf, work, **{"../../evil": ["/a.jpg"], "/etc/evil": ["/a.jpg"]})
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     assert {p.suffix for p in work.iterdir()} == {".bin", ".jsonl", ".lock"} or len(list(work.iterdir())) == 3
 

@@ -30,17 +30,15 @@ def objection(text: str) -> str | None:
     address = ip_address(text.partition("%")[0])  # a scope such as %eth0 says nothing about the address
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    for one in (address, *_inside(address)):
-        kinds = {
-            "unspecified": one.is_unspecified,
-            "loopback": one.is_loopback,
-            "link-local": one.is_link_local,
-            "multicast": one.is_multicast,
-            "reserved": one.is_reserved and one not in _NAT64,
-            "private": not one.is_global or (isinstance(one, IPv6Address) and one.is_site_local),
-            "special": any(one in network for network in _SPECIAL),
-        }
-        reason = next((kind for kind, holds in kinds.items() if holds), None)
-        if reason is not None:
-            return reason
-    return None
+    everyone = (address, *_inside(address))
+    # In this order, because Python's versions differ in what they call private.
+    kinds = {
+        "unspecified": any(one.is_unspecified for one in everyone),
+        "loopback": any(one.is_loopback for one in everyone),
+        "link-local": any(one.is_link_local for one in everyone),
+        "multicast": any(one.is_multicast for one in everyone),
+        "reserved": any(one.is_reserved and one not in _NAT64 for one in everyone),
+        "special": any(one in network for one in everyone for network in _SPECIAL),
+        "private": any(not one.is_global or getattr(one, "is_site_local", False) for one in everyone),
+    }
+    return next((kind for kind, holds in kinds.items() if holds), None)
