@@ -1,0 +1,114 @@
+"""The paper's tables beside measured values, and runs made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.shop import home_at
+from unimp_bench import execute
+from unimp_bench.cli.reproduce import _seconds
+from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.paper import reproduce
+from unimp_bench.paper.feasibility import feasible
+from unimp_bench.paper.tables import PAPER_TABLES
+from unimp_bench.places import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return home_at(tmp_path / "home")
+
+
+def printed(table: str, label: str) -> dict[str, float]:
+    part = next(part for parts in PAPER_TABLES.values() for part in parts if part.name == table)
+    row = next(row for row in part.rows if row.label == label)
+    return dict(zip(part.metrics, row.values, strict=True))
+
+
+def test_three_users_hit_at_ranks_1_2_and_none() -> None:
+    # By hand: HR@3 = 2/3, NDCG@3 = (1 + 1/log2(3)) / 3, MRR@3 = (1 + 1/2) / 3.
+    hits = {"hr@3": 0.6667, "ndcg@3": 0.5436, "mrr@3": 0.5}
+    assert feasible(hits) is True
+    assert feasible({**hits, "ndcg@3": 0.51}) is False
+    assert feasible({**hits, "mrr@3": 0.7}) is False
+    assert feasible({"mae": 1.0, "rmse": 1.2}) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "label", "expected"),
+    [
+        ("table1", "UniMP", True),
+        ("table1", "S3-Rec", False),  # possible at 5 alone, not at 3 and 5 together
+        ("table1", "HGN", False),  # NDCG@3 equals MRR@3 while HR@3 is larger
+        ("table2d", "ZAM", True),
+        ("table2d", "BM25", False),
+        ("table10", "UniMP-Small (MPT-1B)", False),
+    ],
+)
+def test_printed_rows_that_one_list_of_hits_can_or_cannot_give(table: str, label: str, expected: bool) -> None:
+    assert feasible(printed(table, label)) is expected
+
+
+def test_every_printed_row_has_a_figure_for_every_metric() -> None:
+    assert list(PAPER_TABLES) == [f"table{n}" for n in (1, 2, 3, 4, 6, 7, 8, 9, 10)]
+    for name, parts in PAPER_TABLES.items():
+        assert parts, name
+        for part in parts:
+            assert all(len(row.values) == len(part.metrics) for row in part.rows)
+
+
+def test_what_is_installed_is_run_and_stands_beside_print(home: Home) -> None:
+    rows = reproduce.table(home, "shop", "table2")
+    line = rows.filter((rows["system"] == "BM25") & (rows["metric"] == "ndcg@5")).row(0, named=True)
+    assert (line["printed"], line["printed_is_possible"], line["remark"]) == (0.0378, False, "")
+    assert line["low"] <= line["measured"] <= line["high"]
+    absent = rows.filter(rows["system"] == "HEM")
+    assert absent["measured"].null_count() == 3
+    assert set(absent["remark"]) == {"no such runner is installed"}
+
+
+def test_a_spent_budget_starts_nothing(home: Home) -> None:
+    rows = reproduce.table(home, "shop", "table2", budget_seconds=-1)
+    assert set(rows.filter(rows["system"] == "BM25")["remark"]) == {"the budget was spent before"}
+    assert not home.runs.exists()
+
+
+def test_table_5_sets_counts_side_by_side(home: Home) -> None:
+    path = home.dataset("shop") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["facts"]["counts"] = {"by_domain": {"beauty": {"users": 3, "items": 4, "interactions": 5}}}
+    path.write_text(json.dumps(manifest))
+    rows = reproduce.counts(home, "shop")
+    line = rows.filter((rows["domain"] == "beauty") & (rows["count"] == "users")).row(0, named=True)
+    assert (line["printed"], line["public_5_core"], line["here"]) == (25_837, 22_363, 3)
+
+
+def test_unknown_tables_and_runs(home: Home) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean table1"):
+        reproduce.table(home, "shop", "table11")
+    with pytest.raises(UnknownNameError, match="unknown run 'beef'"):
+        reproduce.repeat(home, "beef", home.root / "scratch")
+
+
+def test_a_run_made_again_matches_bit_for_bit_and_a_changed_one_does_not(home: Home) -> None:
+    folder = execute.run(home, "shop", "search", "random", seed=3)
+    again = reproduce.repeat(home, folder.name[:8], home.root / "scratch")
+    assert again == {"run_id": folder.name, "verdict": "bit for bit", "differences": []}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["outputs"]["scores.parquet"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["metrics"][0].update(value=7.0, low=6.0, high=8.0)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    changed = reproduce.repeat(home, str(folder), home.root / "scratch2")
+    assert changed["verdict"] == "outside the interval"
+    assert len(changed["differences"]) == 1
+
+
+def test_budgets() -> None:
+    assert (_seconds("90s"), _seconds("10min"), _seconds("1.5h"), _seconds("5")) == (90, 600, 5400, 5)
+    with pytest.raises(ConfigError, match="no time"):
+        _seconds("soon")
