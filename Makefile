@@ -21,11 +21,14 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 	@echo "==> $(VENV) is ready"
 
-demo: $(READY) ## build the small synthetic shop, run the floors and BM25, print the leaderboard
-	@$(BIN)/unimp-bench --home $(DEMO) build synthetic --size small
+demo: $(READY) ## build the small synthetic shop, run the floors and BM25, print the leaderboard, write the report
+	@$(BIN)/unimp-bench --home $(DEMO) build synthetic --size small --noise NT --noise NV
 	@$(BIN)/unimp-bench --home $(DEMO) run --model floors,bm25,oracle_history,oracle --task all --dataset synthetic-small
+	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NT-0.2 --dataset synthetic-small
+	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NV-0.2 --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) leaderboard --dataset synthetic-small --csv $(DEMO)/leaderboard.csv
-	@echo "==> tasks in $(DEMO)/data/synthetic-small, leaderboard in $(DEMO)/leaderboard.csv"
+	@$(BIN)/unimp-bench --home $(DEMO) report --dataset synthetic-small --out $(DEMO)/report.html
+	@echo "==> tasks in $(DEMO)/data/synthetic-small, leaderboard in $(DEMO)/leaderboard.csv, report in $(DEMO)/report.html"
 
 test: $(READY) lint ## lint, types, import contracts and all fast tests (REAL_DATA=DIR adds tests on real files)
 	@echo "==> fast tests"
@@ -42,9 +45,10 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## measure ingestion against gzip and a plain Python loop, then every stage of a build
+bench: $(READY) ## measure ingestion against gzip and a plain Python loop, every stage of a build, and scoring
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/stages.py
+	@$(BIN)/python benchmarks/score.py
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) $(DEMO)

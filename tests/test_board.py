@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from tests.shop import add_variant, home_at
-from unimp_bench import execute, results, tables
-from unimp_bench.board import COLUMNS, TABLE, current, rows, write_csv
+from unimp_bench import execute, exports, results, tables
+from unimp_bench.board import COLUMNS, LINE, TABLE, current, rows, run_folders
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import IncompleteError
+from unimp_bench.metrics.spec import METRICS
 from unimp_bench.places import Home
 from unimp_bench.schemas import RESULTS
 
@@ -47,7 +48,7 @@ def test_a_row_says_where_it_comes_from(home: Home) -> None:
         k: found[k] for k in ("value", "low", "high", "n", "unanswered")
     }
     assert json.loads(row["parameters"]) == {"k1": 1.2, "b": 0.75, "epsilon": 0.25, "history": 5}
-    assert (row["seeds"], row["device"], row["reads_truth"], row["tier"]) == ("3", "cpu", False, None)
+    assert (row["seeds"], row["device"], row["reads_truth"], row["tier"]) == ("3", "cpu", False, 1)
     assert (row["split_hash"], row["protocol"], row["variant"]) == ("abcdef0123456789", "paper", "clean")
     assert row["peak_megabytes"] > 10
     assert row["date"].endswith("+00:00")
@@ -60,7 +61,7 @@ def test_the_best_comes_first_whichever_way_is_better(home: Home) -> None:
         execute.run(home, "shop", "preference", runner)
     for table in rows(home).partition_by(TABLE):
         values = table["value"].to_list()
-        assert values == sorted(values, reverse=table["task"][0] == "search")
+        assert values == sorted(values, reverse=METRICS[table["metric"][0]].higher_is_better)
         assert table["runner"].is_unique().all()
     assert rows(home)["task"].unique(maintain_order=True).to_list() == ["preference", "search"]
     assert rows(home, task="search")["task"].unique().to_list() == ["search"]
@@ -168,7 +169,7 @@ def test_variants_stand_beside_clean(home: Home) -> None:
 
 def test_the_csv_holds_every_row(home: Home, tmp_path: Path) -> None:
     execute.run(home, "shop", "search", "bm25")
-    write_csv(rows(home), tmp_path / "new/board.csv")
+    exports.write(exports.csv_text(rows(home)), tmp_path / "new/board.csv")
     again = pl.read_csv(tmp_path / "new/board.csv", schema=COLUMNS)
     assert again.equals(rows(home))
 
@@ -193,3 +194,29 @@ def test_unfinished_runs_are_not_there_and_broken_ones_are_said(home: Home) -> N
         rows(home)
     (folder / "manifest.json").unlink()
     assert rows(home).height == 0
+
+
+def test_a_run_with_a_metric_that_nobody_knows_is_one_line(home: Home) -> None:
+    folder = execute.run(home, "shop", "search", "random")
+    path = folder / "metrics.json"
+    path.write_text(path.read_text().replace('"ndcg@5"', '"ndgc@5"'))
+    with pytest.raises(IncompleteError, match="another version of unimp-bench; remove it and run again"):
+        rows(home)
+
+
+def test_folders_without_a_manifest_are_counted(home: Home) -> None:
+    folder = execute.run(home, "shop", "search", "random")
+    assert results.unfinished(home) == []
+    killed = folder.with_name("f" * 16)
+    killed.mkdir()
+    folder.with_name(".0123.doomed").mkdir()
+    assert results.unfinished(home) == [killed]
+    assert results.unfinished(home, "shop", "search") == [killed]
+    assert results.unfinished(home, task="preference") == []
+
+
+def test_the_runs_behind_a_row(home: Home) -> None:
+    folders = [execute.run(home, "shop", "search", "random", seed=seed) for seed in (4, 3)]
+    found = run_folders(home)
+    for row in rows(home).select(*TABLE, *LINE).iter_rows():
+        assert found[row] == folders[::-1]

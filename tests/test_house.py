@@ -26,7 +26,9 @@ def test_help_imports_neither_polars_nor_torch() -> None:
 import sys
 from unimp_bench.cli.main import app
 from typer.testing import CliRunner
-for command in ("", "build", "run", "leaderboard", "list", "audit", "verify"):
+names = [command.name or command.callback.__name__ for command in app.registered_commands]
+assert "build" in names
+for command in ("", *names):
     assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command
 heavy = {"polars", "torch", "pyarrow", "numpy", "PIL", "scipy", "evaluate", "httpx"} & set(sys.modules)
 assert not heavy, heavy

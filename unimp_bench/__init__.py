@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unimp_bench.execute import run
     from unimp_bench.recipes import build
     from unimp_bench.runners.registry import load as load_runner
+    from unimp_bench.submissions import score
     from unimp_bench.tasks.spec import TASKS
 
 _WHERE = {
@@ -22,9 +23,10 @@ _WHERE = {
     "leaderboard": ("unimp_bench.board", "rows"),
     "load_runner": ("unimp_bench.runners.registry", "load"),
     "run": ("unimp_bench.execute", "run"),
+    "score": ("unimp_bench.submissions", "score"),
 }
 
-__all__ = ["TASKS", "build", "leaderboard", "load_runner", "run"]
+__all__ = ["TASKS", "build", "leaderboard", "load_runner", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,27 +3,31 @@
 Rows of different split hashes, dataset builds, variants, or versions of task or metric never stand in one table. Of
 equal requests the newest run counts, of a runner's versions the newest, whatever their parameters; runs with a limit
 never enter. Several seeds are one row: mean of the values and of the interval's ends, and the deviation of the values.
-`tier` is filled by the paired tests that are yet to come; it is null until then.
+`tier`, `letters` and `detectable` come from paired tests of all pairs of a table (see `tiers`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import polars as pl
 
 from unimp_bench.dataset import CLEAN, Dataset, names
 from unimp_bench.errors import IncompleteError
+from unimp_bench.metrics.comparison import pool
 from unimp_bench.metrics.spec import METRICS
-from unimp_bench.places import Home, atomic
+from unimp_bench.places import Home
 from unimp_bench.provenance import digest
 from unimp_bench.results import Record, records
 from unimp_bench.schemas import COHORTS
 from unimp_bench.tasks.spec import TASKS
+from unimp_bench.tiers import standings
 
 COLUMNS: dict[str, type[pl.DataType]] = {
     "dataset": pl.String,
@@ -47,7 +51,9 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "deviation": pl.Float64,  # of the seeds' values; null for one seed
     "low": pl.Float64,
     "high": pl.Float64,
-    "tier": pl.Int64,
+    "tier": pl.Int64,  # null for runners that read the truth, and for metrics without a paired test
+    "letters": pl.String,  # rows of a table that share a letter are not separated
+    "detectable": pl.Float64,  # smallest true difference to the best row that these examples show; null for that row
     "n": pl.Int64,
     "unanswered": pl.Int64,
     "seconds_fit": pl.Float64,
@@ -59,7 +65,8 @@ COLUMNS: dict[str, type[pl.DataType]] = {
 }
 _BUILD = ("dataset", "dataset_id", "data_hash", "split_hash", "protocol", "variant")
 TABLE = (*_BUILD, "task", "task_version", "cohort", "metric", "metric_version")
-_LINE = ("runner", "parameters_hash")
+LINE = ("runner", "parameters_hash")
+_TESTED_TOGETHER = (*_BUILD, "task", "task_version")
 
 
 def rows(home: Home, dataset: str | None = None, task: str | None = None) -> pl.DataFrame:
@@ -68,6 +75,20 @@ def rows(home: Home, dataset: str | None = None, task: str | None = None) -> pl.
     Raises:
         IncompleteError: a finished run's files cannot be read.
     """
+    tested = []
+    for _, group in groupby(_lines_of(home, dataset, task), key=lambda line: _key(line, *_TESTED_TOGETHER)):
+        lines = list(group)
+        tested += [line | asdict(found) for line, found in zip(lines, standings(home, lines), strict=True)]
+    return pl.DataFrame([{name: line[name] for name in COLUMNS} for line in tested], schema=COLUMNS)
+
+
+def run_folders(home: Home, dataset: str | None = None, task: str | None = None) -> dict[tuple[Any, ...], list[Path]]:
+    """The run folders behind each row, one a seed, by the row's values of `TABLE` and `LINE`; errors as in `rows`."""
+    return {_key(line, *TABLE, *LINE): line["folders"] for line in _lines_of(home, dataset, task)}
+
+
+def _lines_of(home: Home, dataset: str | None, task: str | None) -> list[dict[str, Any]]:
+    """Rows in their order, with `folders` and `hashes` of the runs behind them, without what tests say."""
     found = [line for run in records(home, dataset, task) if run.request["limit"] is None for line in _lines(run)]
     newest: dict[tuple[Any, ...], int] = {}
     for line in found:
@@ -76,10 +97,8 @@ def rows(home: Home, dataset: str | None = None, task: str | None = None) -> pl.
     lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in found:
         if line["runner_version"] == newest[_key(line, *TABLE, "runner")]:
-            lines.setdefault(_key(line, *TABLE, *_LINE), []).append(line)
-    pooled = [_pooled(of_one) for of_one in lines.values()]
-    pooled.sort(key=_order)
-    return pl.DataFrame(pooled, schema=COLUMNS)
+            lines.setdefault(_key(line, *TABLE, *LINE), []).append(line)
+    return sorted((_pooled(of_one) for of_one in lines.values()), key=_order)
 
 
 def current(home: Home, board: pl.DataFrame) -> pl.DataFrame:
@@ -108,6 +127,11 @@ def _lines(run: Record) -> list[dict[str, Any]]:
 
 def _rows_of(run: Record) -> list[dict[str, Any]]:
     request, manifest = run.request, run.manifest
+    strangers = {row["metric"] for row in run.metrics} - set(METRICS) | {row["slice"] for row in run.metrics} - {
+        *COHORTS
+    }
+    if strangers or request["task"] not in TASKS:
+        raise KeyError(*strangers)
     shared = {
         **{name: request[name] for name in (*_BUILD, "task", "task_version")},
         **{name: request[name] for name in ("runner", "runner_version", "reads_truth", "seed")},
@@ -119,6 +143,8 @@ def _rows_of(run: Record) -> list[dict[str, Any]]:
         "device": manifest.facts["device"],
         "date": manifest.created,
         "git_commit": manifest.git_commit,
+        "folder": run.folder,
+        "hash": manifest.outputs.get("scores.parquet", ""),
     }
     own = ("metric", "value", "low", "high", "n", "unanswered")
     return [
@@ -137,20 +163,21 @@ def _pooled(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     by_seed = {line["seed"]: line for line in sorted(lines, key=lambda line: str(line["date"]))}  # the newest of each
     seeds = [by_seed[seed] for seed in sorted(by_seed)]
     values = [line["value"] for line in seeds]
-    known = None not in values
+    pooled = None if None in values else pool(values)
     last = max(seeds, key=lambda line: str(line["date"]))
     return {
         **{name: last[name] for name in COLUMNS if name in last},
         "seeds": ",".join(str(line["seed"]) for line in seeds),
-        "value": fmean(values) if known else None,
-        "deviation": stdev(values) if known and len(values) > 1 else None,
+        "value": pooled.mean if pooled else None,
+        "deviation": pooled.deviation if pooled else None,
         "low": _mean([line["low"] for line in seeds]),
         "high": _mean([line["high"] for line in seeds]),
-        "tier": None,
         "unanswered": max(line["unanswered"] for line in seeds),
         "seconds_fit": round(sum(line["seconds_fit"] for line in seeds), 3),
         "seconds_predict": round(sum(line["seconds_predict"] for line in seeds), 3),
         "peak_megabytes": max(line["peak_megabytes"] for line in seeds),
+        "folders": [line["folder"] for line in seeds],
+        "hashes": [line["hash"] for line in seeds],
     }
 
 
@@ -181,9 +208,3 @@ def _order(line: dict[str, Any]) -> tuple[Any, ...]:
         line["runner"],
         line["parameters_hash"],
     )
-
-
-def write_csv(board: pl.DataFrame, path: Path) -> None:
-    """Write the leaderboard, whole or not at all."""
-    with atomic(path) as draft:
-        board.write_csv(draft)

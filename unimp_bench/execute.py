@@ -10,11 +10,9 @@ goes on and ends with the bytes of an undisturbed one. What a runner's class may
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 
@@ -22,16 +20,15 @@ from unimp_bench import fitting, scoring, tables
 from unimp_bench.asking import Job, predictions, wanted_examples
 from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.finishing import finish
 from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
-from unimp_bench.meter import Logged, now
+from unimp_bench.meter import Logged
 from unimp_bench.places import Home, atomic, remove, sweep
 from unimp_bench.progress import Progress, Silent
-from unimp_bench.provenance import Manifest, read_manifest, sha256, sha256_tree, versions
+from unimp_bench.provenance import Manifest, read_manifest, sha256_tree, versions
 from unimp_bench.runners import registry
-from unimp_bench.schemas import PREDICTIONS, SCORES
+from unimp_bench.schemas import PREDICTIONS
 from unimp_bench.tasks.spec import TASKS
-
-_OUTPUTS = ("run.json", "log.txt", "predictions.parquet", "scores.parquet", "metrics.json")
 
 
 def run(
@@ -168,8 +165,10 @@ def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
     answered = predictions(job, base, adapted, examples, progress)
     costs = [json.loads(path.read_text()) for path in sorted((job.folder / "parts").glob("*.json"))]
     progress.note(f"{answered.height} examples are answered")
-    _finish(
-        job,
+    finish(
+        job.folder,
+        job.request,
+        job.data,
         progress,
         answered,
         examples,
@@ -194,40 +193,17 @@ def _rescore(job: Job, done: Manifest, progress: Logged) -> None:
     """Score a finished run's predictions by today's metrics."""
     answered = tables.read(job.folder / "predictions.parquet", PREDICTIONS[job.spec.answer])
     examples, _ = wanted_examples(job)
-    _finish(job, progress, answered, examples, seconds=done.seconds, facts=done.facts, inputs=done.inputs)
-
-
-def _finish(
-    job: Job,
-    progress: Logged,
-    answered: pl.DataFrame,
-    examples: pl.DataFrame,
-    *,
-    seconds: Mapping[str, float],
-    facts: Mapping[str, Any],
-    inputs: Mapping[str, str],
-) -> None:
-    """Score the answers and write what is left, manifest last."""
-    folder, started = job.folder, time.monotonic()
-    progress.start(f"scoring {job.asked.runner} on {job.spec.name}", examples.height, "examples")
-    scored = scoring.score_predictions(job.data, job.spec.name, answered, examples)
-    progress.advance(examples.height)
-    progress.finish()
-    tables.write(scored.scores, folder / "scores.parquet", SCORES)
-    with atomic(folder / "metrics.json") as draft:
-        found = {"metrics": scored.metrics.to_dicts(), "not_computed": scored.not_computed}
-        draft.write_text(json.dumps(found, indent=1) + "\n")
-    Manifest(
-        "run",
-        job.id,
+    finish(
+        job.folder,
         job.request,
-        inputs=inputs,
-        outputs={name: sha256(folder / name) for name in _OUTPUTS},
-        rows={"predictions.parquet": answered.height, "scores.parquet": scored.scores.height},
-        facts={**facts, "metrics": scoring.versions(job.spec.name)},
-        seconds={**seconds, "score": round(time.monotonic() - started, 3)},
-        created=now(),
-    ).write(folder)
+        job.data,
+        progress,
+        answered,
+        examples,
+        seconds=done.seconds,
+        facts=done.facts,
+        inputs=done.inputs,
+    )
 
 
 def _tidy(folder: Path) -> None:

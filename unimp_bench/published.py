@@ -26,8 +26,8 @@ PAPER: Mapping[str, Size] = {
     "office_products": Size(6_913, 4_775, 68_306),
 }
 
-# The public Amazon 2014 5-core review files, as OpenP5, P5 and MMSSL report them; reviews of Baby and all of Grocery and Office
-# are commonly quoted figures that nobody here has counted.
+# The public Amazon 2014 5-core review files, as OpenP5, P5 and MMSSL report them; reviews of Baby and all of
+# Grocery and Office are commonly quoted figures that nobody here has counted.
 PUBLIC_5_CORE: Mapping[str, Size] = {
     "baby": Size(19_445, 7_050, 160_792),
     "beauty": Size(22_363, 12_101, 198_502),

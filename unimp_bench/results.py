@@ -50,6 +50,18 @@ def records(home: Home, dataset: str | None = None, task: str | None = None) -> 
     return found
 
 
+def unfinished(home: Home, dataset: str | None = None, task: str | None = None) -> list[Path]:
+    """Run folders without a manifest, sorted: killed, under way, or somebody else's; no table counts them."""
+    folders = home.runs.glob(f"{dataset or '*'}/{task or '*'}/*/*/")
+    return sorted(
+        path
+        for path in folders
+        if path.is_dir()
+        and not (path / MANIFEST).exists()
+        and not any(part.startswith(".") for part in path.relative_to(home.runs).parts)
+    )
+
+
 def frame(runs: list[Record]) -> pl.DataFrame:
     """The runs' metrics in the columns of `schemas.RESULTS`, sorted by its key."""
     rows = [{"run_id": run.manifest.id, **row} for run in runs for row in run.metrics]

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from unimp_bench import tables
 from unimp_bench.dataset import Dataset
-from unimp_bench.metrics.pairs import MetricContext, unanswered
+from unimp_bench.metrics.pairs import MetricContext, Models, unanswered
 from unimp_bench.metrics.spec import METRICS, names_of, score
-from unimp_bench.schemas import COHORTS, RESULTS
+from unimp_bench.schemas import COHORTS, EXAMPLES, RESULTS, conform
 from unimp_bench.tasks.spec import TASKS
 
 _SEED = 0  # of the bootstrap: equal values have equal intervals, whoever made them
@@ -40,14 +41,57 @@ def versions(task: str) -> dict[str, int]:
     return {name: METRICS[name].version for name in suite(task)}
 
 
-def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examples: pl.DataFrame) -> Scored:
+def context_of(
+    data: Dataset,
+    task: str,
+    examples: pl.DataFrame,
+    *,
+    models: Models | None = None,
+    permuted: pl.DataFrame | None = None,
+) -> MetricContext:
+    """What the metrics of a task may look at; arguments as in `score_predictions`."""
+    kind = TASKS[task].answer
+    train = None
+    if kind in ("ranking", "image"):
+        train = data.interactions().group_by("item_id").agg(count=pl.len()).sort("item_id").collect()
+    return MetricContext(
+        view=data.catalogue(),
+        examples=conform(examples, EXAMPLES.columns),
+        train=train,
+        permuted=permuted,
+        styles=_styles(data) if kind == "image" else None,
+        models=models or Models(),
+    )
+
+
+def _styles(data: Dataset) -> pl.DataFrame | None:
+    """Styles of a synthetic shop's items, where its truth is there."""
+    if data.truth is None or not (data.truth / "items.parquet").is_file():
+        return None
+    from unimp_bench.data.sources.synthetic.truth import TRUE_ITEMS
+
+    return tables.read(data.truth / "items.parquet", TRUE_ITEMS).select("item_id", "style")
+
+
+def score_predictions(
+    data: Dataset,
+    task: str,
+    predictions: pl.DataFrame,
+    examples: pl.DataFrame,
+    *,
+    models: Models | None = None,
+    permuted: pl.DataFrame | None = None,
+) -> Scored:
     """Score predictions on the examples that were asked.
 
     Args:
         data: the dataset, whose sealed answers are opened here.
         task: name of the task.
         predictions: columns of `schemas.PREDICTIONS` for the task's answer kind.
-        examples: at least example_id and cohort of all examples that were asked.
+        examples: at least example_id and cohort of all examples that were asked; metrics that compare with histories,
+            queries or target items want these columns of `schemas.EXAMPLES` too.
+        models: local folders of what some metrics need; a metric without is listed as not computed.
+        permuted: the same runner's answers when candidates stand in another order, for `order_sensitivity`.
 
     Raises:
         PredictionError: an example is answered twice, or an answer cannot be read.
@@ -55,8 +99,8 @@ def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examp
     """
     kind = TASKS[task].answer
     answers = examples.select("example_id", "cohort").join(data.sealed_answers(task), on="example_id", how="left")
-    view = data.catalogue()
-    scores = score(suite(task), answers, predictions, MetricContext(view=view))
+    context = context_of(data, task, examples, models=models, permuted=permuted)
+    scores = score(suite(task), answers, predictions, context)
     silent = unanswered(answers, predictions, kind)
     rows, not_computed = [], {}
     cohorts = [cohort for cohort in COHORTS if cohort in answers["cohort"]]
@@ -69,7 +113,7 @@ def score_predictions(data: Dataset, task: str, predictions: pl.DataFrame, examp
             assert len(values) in (0, asked.height), f"{name} has no value for some examples of {cohort}"
             found = METRICS[name].interval(values.to_numpy(), seed=_SEED)
             if found.value is None:
-                not_computed[f"{name} of {cohort}"] = f"needs more examples than {asked.height}"
+                not_computed[f"{name} of {cohort}"] = METRICS[name].why_null(asked.height, context)
             rows.append(
                 (name, cohort, found.value, found.low, found.high, asked.height, int(asked["unanswered"].sum()))
             )

@@ -16,8 +16,9 @@ from typer.testing import CliRunner, Result
 from tests.fakes import register
 from tests.shop import build_shop, home_at
 from unimp_bench.board import rows
-from unimp_bench.cli.leaderboard import _table, leaderboard
-from unimp_bench.cli.listing import _table as listed
+from unimp_bench.cli.board_view import standings
+from unimp_bench.cli.columns import drawn as listed
+from unimp_bench.cli.leaderboard import leaderboard
 from unimp_bench.cli.listing import list_
 from unimp_bench.cli.run import run
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -117,7 +118,7 @@ def test_parameters_tell_rows_apart_and_numbers_stay_whole_however_narrow(home: 
     board = rows(home, task="search").filter(pl.col("metric") == "ndcg@5", pl.col("cohort") == "in_domain")
     for width in (160, 80, 60, 40, 30):
         console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
-        console.print(_table(board, console))
+        console.print(standings(board, console))
         assert isinstance(console.file, io.StringIO)
         drawn = console.file.getvalue()
         assert "…" not in drawn

@@ -15,7 +15,7 @@ from unimp_bench.errors import IncompleteError, PredictionError
 from unimp_bench.metrics import image, spec
 from unimp_bench.metrics.image import compute, kid_shares
 from unimp_bench.metrics.pairs import MetricContext
-from unimp_bench.schemas import IMAGES, ITEMS, PREDICTIONS, STRINGS, conform
+from unimp_bench.schemas import EXAMPLES, HISTORY, IMAGES, ITEMS, PREDICTIONS, STRINGS, conform
 
 
 def kernel(a: np.ndarray, b: np.ndarray) -> float:
@@ -158,3 +158,64 @@ def test_a_target_without_picture_is_refused(view: Catalogue) -> None:
         compute(["kid"], truth(["i0", "i5"]), said([None, None]), MetricContext(view))
     with pytest.raises(IncompleteError, match=r"context\.view"):
         compute(["kid"], truth(["i0"]), said([None]), MetricContext())
+
+
+def values(name: str, context: MetricContext, items: list[str], pictures: list[bytes | None]) -> list[float]:
+    return spec.score([name], truth(items), said(pictures), context)["value"].to_list()
+
+
+def test_similarity_to_the_target(view: Catalogue) -> None:
+    red, dark = (encoded(c) for c in ((255, 0, 0), (0, 0, 0)))
+    found = values("picture_similarity", MetricContext(view), ["i0", "i0", "i3"], [red, dark, None])
+    apart = [
+        np.linalg.norm(describe(Image.new("RGB", (40, 30), a)) - describe(Image.new("RGB", (40, 30), b))) / 16
+        for a, b in (((255, 0, 0), (255, 0, 0)), ((0, 0, 0), (255, 0, 0)))
+    ]
+    assert found[:2] == pytest.approx([1 - apart[0], 1 - apart[1]])
+    assert 0 < found[2] < 1  # grey beside black
+
+
+def test_a_copy_of_a_training_picture_shows(view: Catalogue) -> None:
+    train = pl.DataFrame({"item_id": ["i0", "i5"], "count": [3, 1]})
+    red, green = encoded((255, 0, 0)), encoded((0, 255, 0))
+    found = values("nearest_train_distance", MetricContext(view, train=train), ["i0", "i1", "i2"], [red, green, None])
+    assert (found[0], found[2]) == (0, 0)
+    assert 0.1 < found[1] <= 1
+    bare = MetricContext(view, train=train.filter(item_id="i5"))
+    assert values("nearest_train_distance", bare, ["i0"], [red]) == [None]
+
+
+def test_personalization_gain(view: Catalogue) -> None:
+    red, green = encoded((255, 0, 0)), encoded((0, 255, 0))
+    past = [[{"item_id": "i0"}, {"item_id": "i5"}], [{"item_id": "i1"}]]
+    asked = pl.DataFrame({"example_id": ["u0", "u1"], "history": pl.Series(past, dtype=HISTORY)})
+    context = MetricContext(view, examples=conform(asked, EXAMPLES.columns))
+    own = values("personalization_gain", context, ["i0", "i1"], [red, green])
+    other = values("personalization_gain", context, ["i0", "i1"], [green, red])
+    assert own[0] == pytest.approx(own[1])
+    assert own[0] > 0.1
+    assert other == pytest.approx([-own[0], -own[1]])
+    assert values("personalization_gain", context, ["i0", "i1"], [None, None]) == [0, 0]
+    assert values("personalization_gain", context, ["i0"], [red]) == [None]  # nobody to compare with
+    assert values("personalization_gain", MetricContext(view), ["i0", "i1"], [red, red]) == [None, None]
+
+
+def test_style_is_that_of_the_closest_catalogue_picture(view: Catalogue) -> None:
+    styles = pl.DataFrame({"item_id": [f"i{n}" for n in range(6)], "style": [0, 1, 0, 1, 0, 1]})
+    reddish, green = encoded((240, 10, 10)), encoded((0, 255, 0))
+    found = values("style_accuracy", MetricContext(view, styles=styles), ["i2", "i2", "i0"], [reddish, green, None])
+    assert found == [1, 0, 0]
+    assert values("style_accuracy", MetricContext(view), ["i2"], [green]) == [None]
+
+
+def test_kid_and_fid_of_the_suite_agree_with_their_formulas(view: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unimp_bench.metrics.frechet.TIMES_WIDTH", 0)
+    pictures = [encoded((n, 200 - n, 0)) for n in (250, 200, 150, 20)]
+    found = spec.score(["fid", "kid"], truth(["i0", "i1", "i2", "i3"]), said(pictures), MetricContext(view))
+    x = np.stack([describe(Image.new("RGB", (40, 30), (n, 200 - n, 0))) for n in (250, 200, 150, 20)]).astype(float)
+    colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0))
+    y = np.stack([describe(Image.new("RGB", (40, 30), c)) for c in colours]).astype(float)
+    root = np.sqrt(np.linalg.eigvals(np.cov(x.T) @ np.cov(y.T)).real.clip(min=0)).sum()
+    fid = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root
+    assert found.filter(metric="fid")["value"].mean() == pytest.approx(fid, rel=1e-4)
+    assert found.filter(metric="kid")["value"].mean() == pytest.approx(kid_by_loops(x, y), rel=1e-5)

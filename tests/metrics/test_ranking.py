@@ -10,7 +10,7 @@ import pytest
 from unimp_bench.errors import IncompleteError, PredictionError, UnknownNameError
 from unimp_bench.metrics import spec
 from unimp_bench.metrics.pairs import MetricContext, unanswered
-from unimp_bench.metrics.ranking import compute
+from unimp_bench.metrics.ranking import STEMS, compute
 from unimp_bench.runners.ranking import top_items
 from unimp_bench.schemas import PREDICTIONS, SCORES, STRINGS
 
@@ -107,7 +107,28 @@ def test_an_answer_without_truth_is_refused() -> None:
 
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean ndcg@5"):
-        spec.metric("ndcg@50")
+        spec.metric("ndgc@5")
+
+
+def test_any_cut_up_to_100_can_be_named() -> None:
+    truth, said = answers({"u": ["t"]}), answers({"u": [f"x{n}" for n in range(14)] + ["t"]})
+    assert spec.metric("map@20").compute(truth, said, CONTEXT)["value"].to_list() == [1 / 15]
+    assert spec.metric("precision@100").bounds == (0, 1)
+    assert spec.metric("popularity@7").higher_is_better is False
+    for wrong in ("map@101", "map@0", "map@05", "map@", "map@5 ", "f1@5"):
+        with pytest.raises(UnknownNameError):
+            spec.metric(wrong)
+
+
+def test_map_recall_and_precision_by_hand() -> None:
+    truth = answers({"u1": ["a", "b", "c"], "u2": ["a"], "u3": ["a"]})
+    said = answers({"u1": ["x", "b", "a", "y", "c"], "u2": ["a"], "u3": None})
+    found = compute(["map@3", "map@5", "recall@3", "precision@5", "precision@3"], truth, said, CONTEXT)
+    assert values(found, "map@3") == pytest.approx([(1 / 2 + 2 / 3) / 3, 1, 0])
+    assert values(found, "map@5") == pytest.approx([(1 / 2 + 2 / 3 + 3 / 5) / 3, 1, 0])
+    assert values(found, "recall@3") == pytest.approx([2 / 3, 1, 0])
+    assert values(found, "precision@5") == pytest.approx([3 / 5, 1 / 5, 0])  # a short list leaves places empty
+    assert values(found, "precision@3") == pytest.approx([2 / 3, 1 / 3, 0])
 
 
 def in_ranx(truth: pl.DataFrame, said: pl.DataFrame, names: list[str]) -> dict[str, np.ndarray]:
@@ -136,7 +157,7 @@ def test_equal_to_ranx_on_random_data(tied: bool) -> None:
     )
     said = answers({u: item_ids[row].tolist() for u, row in zip(ids, best, strict=True)})
     truth = answers({u: rng.choice(item_ids, rng.integers(1, 8), replace=False).tolist() for u in ids})
-    names = spec.names_of("ranking")
+    names = [f"{stem}@{k}" for stem in STEMS for k in (1, 3, 5, 10, 20)]
     ours, theirs = spec.score(names, truth, said, CONTEXT), in_ranx(truth, said, names)
     for name in names:
         np.testing.assert_allclose(values(ours, name), theirs[name], atol=1e-12)

@@ -7,7 +7,7 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from unimp_bench.metrics import spec
 from unimp_bench.metrics.pairs import MetricContext, unanswered
-from unimp_bench.metrics.rating import compute
+from unimp_bench.metrics.rating import compute, confusion
 
 CONTEXT = MetricContext()
 
@@ -44,3 +44,14 @@ def test_equal_to_scikit_learn() -> None:
         ours = spec.METRICS[name].interval(scores.filter(metric=name)["value"].to_numpy(), seed=0)
         assert ours.value == pytest.approx(theirs(truth, said), rel=1e-6)
         assert ours.low is not None and ours.high is not None and ours.low < ours.value < ours.high
+
+
+def test_confusion_counts_every_pair() -> None:
+    truth = ratings({"u1": 5, "u2": 5, "u3": 1, "u4": 2, "u5": 4.5})
+    said = ratings({"u1": 4.5, "u2": 4.4, "u3": 0.2, "u4": None, "u5": float("nan")})
+    found = confusion(truth, said)
+    assert found.height == 5 * 6
+    assert found.columns == ["truth", "said", "n"]
+    counted = {(t, s): n for t, s, n in found.filter(pl.col("n") > 0).iter_rows()}
+    assert counted == {(5, 5): 1, (5, 4): 1, (1, 1): 1, (2, None): 1, (5, None): 1}
+    assert found["said"].head(6).to_list() == [1, 2, 3, 4, 5, None]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unimp_bench.cli.console import WIDE, err, whole
+from unimp_bench.cli.console import err, whole
 from unimp_bench.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
-    from rich.console import Console
-    from rich.table import Table
 
-_SPARED = ("peak MB", "seconds", "seeds", "95 % interval")  # columns that go first where a terminal is too narrow
+    from unimp_bench.places import Home
+
+_STDOUT = Path("-")
 
 
 def leaderboard(
@@ -25,31 +24,82 @@ def leaderboard(
     task: Annotated[str | None, typer.Option(help="only this task")] = None,
     cohort: Annotated[str | None, typer.Option(help="only in_domain, new_user or new_domain")] = None,
     metric: Annotated[str | None, typer.Option(help="show this metric, or `all` [default: each task's first]")] = None,
+    slices: Annotated[bool, typer.Option("--slices", help="show the worst slice beside the mean instead")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="show slices by domain, history, popularity, picture or query instead")
+    ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="also write all rows and columns to a file")
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="also write all rows and columns; - = here"),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="the same as JSON")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="also write the tables shown; - = here"),
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="the same as LaTeX (booktabs)")
     ] = None,
 ) -> None:
     """Print the leaderboard: each cohort of each task a table, best first, with 95 % bootstrap intervals.
 
-    Runs with --limit are not in it; runs on an earlier build of a dataset are
-    in the CSV file only. Runners marked * read the synthetic shop's truth:
-    they are ceilings, not systems. "peak MB" is the highest memory of the
-    whole process while the runner fitted and answered: libraries, and what
-    runs before it in the same command left behind, are part of it.
+    A row shares a tier with the row above unless a paired test (sign flips,
+    Holm's correction over all pairs of the table, 5 %) separates it from the
+    tier's best. Runs with --limit are not in it; runs on an earlier build of
+    a dataset are in the CSV and JSON files only. Runners marked * read the
+    synthetic shop's truth: they are ceilings, not systems, and have no tier.
+    "peak MB" is the highest memory of the whole process while the runner
+    fitted and answered: libraries, and what runs before it in the same
+    command left behind, are part of it.
 
     Example: unimp-bench leaderboard --task search --csv leaderboard.csv
     """
     import polars as pl
 
-    from unimp_bench import results
-    from unimp_bench.board import TABLE, current, rows, write_csv
+    from unimp_bench.board import current, rows
+    from unimp_bench.slices import DIMENSIONS
+    from unimp_bench.tasks.spec import TASKS
+
+    home = ctx.obj
+    _check_names(home, dataset, task, cohort, metric)
+    if by is not None and by not in DIMENSIONS:
+        raise UnknownNameError("slice dimension", by, DIMENSIONS)
+    wanted = {"csv": csv, "json": json, "markdown": markdown, "latex": latex}
+    here = [name for name, path in wanted.items() if path == _STDOUT]
+    if len(here) > 1:
+        raise ConfigError(f"--{here[0]} - and --{here[1]} - both want stdout; give one of them a file")
+    _say_unfinished(home, dataset, task)
+    board = rows(home, dataset, task)
+    if cohort is not None:
+        board = board.filter(pl.col("cohort") == cohort)
+    shown = current(home, board)
+    if metric is None:
+        first = {name: spec.metric for name, spec in TASKS.items()}
+        shown = shown.filter(pl.col("metric") == pl.col("task").replace_strict(first, return_dtype=pl.String))
+    elif metric != "all":
+        shown = shown.filter(pl.col("metric") == metric)
+    _export(home, wanted, {"csv": board, "json": board, "markdown": shown, "latex": shown})
+    if board.height == 0:
+        err.print("no finished run yet; `unimp-bench run --model floors` makes some", markup=False)
+        return
+    if current(home, board).height < board.height:
+        err.print("runs on an earlier build of a dataset are left out; --csv has them", markup=False)
+    if shown.height == 0 and metric not in (None, "all"):
+        has = board["metric"].unique(maintain_order=True).to_list()
+        err.print(f"no row has the metric {metric}; there are {', '.join(has)}", markup=False)
+    if not here:
+        _show(home, shown, slices, by)
+
+
+def _check_names(home: Home, dataset: str | None, task: str | None, cohort: str | None, metric: str | None) -> None:
     from unimp_bench.dataset import names
     from unimp_bench.metrics.spec import METRICS
     from unimp_bench.schemas import COHORTS
     from unimp_bench.tasks.spec import TASKS
 
-    home = ctx.obj
-    ran = {path.name for path in home.runs.glob("*") if path.is_dir()}
+    ran = {path.name for path in home.runs.glob("*") if path.is_dir() and not path.name.startswith(".")}
     known: tuple[tuple[str, str | None, set[str]], ...] = (
         ("dataset", dataset, set(names(home)) | ran),
         ("task", task, set(TASKS)),
@@ -59,94 +109,56 @@ def leaderboard(
     for kind, name, choices in known:
         if name is not None and name not in choices:
             raise UnknownNameError(kind, name, choices)
-    board = rows(home, dataset, task)
-    if cohort is not None:
-        board = board.filter(pl.col("cohort") == cohort)
-    if csv is not None:
+
+
+def _say_unfinished(home: Home, dataset: str | None, task: str | None) -> None:
+    from unimp_bench.results import unfinished
+
+    left = unfinished(home, dataset, task)
+    if left:
+        many = "1 run folder has" if len(left) == 1 else f"{len(left)} run folders have"
+        err.print(f"{many} no manifest (killed, or under way), left out: {left[0]}", markup=False)
+
+
+def _export(home: Home, wanted: dict[str, Path | None], boards: dict[str, pl.DataFrame]) -> None:
+    from unimp_bench import results
+    from unimp_bench.exports import FORMATS, write
+
+    for name, path in wanted.items():
+        if path is None:
+            continue
+        text = FORMATS[name](boards[name])
+        if path == _STDOUT:
+            typer.echo(text, nl=False)
+            continue
         try:
-            write_csv(board, csv)
+            write(text, path)
         except OSError as error:
-            raise ConfigError(f"cannot write {csv} ({error.strerror}); choose another --csv") from None
-        results.rebuild(home)
-        err.print(f"{board.height} rows in {csv}", markup=False)
-    if board.height == 0:
-        err.print("no finished run yet; `unimp-bench run --model floors` makes some", markup=False)
-        return
-    shown = current(home, board)
-    if shown.height < board.height:
-        err.print("runs on an earlier build of a dataset are left out; --csv has them", markup=False)
-    if metric is None:
-        first = {name: spec.metric for name, spec in TASKS.items()}
-        shown = shown.filter(pl.col("metric") == pl.col("task").replace_strict(first, return_dtype=pl.String))
-    elif metric != "all":
-        shown = shown.filter(pl.col("metric") == metric)
-        if shown.height == 0:
-            has = board["metric"].unique(maintain_order=True).to_list()
-            err.print(f"no row has the metric {metric}; there are {', '.join(has)}", markup=False)
+            raise ConfigError(f"cannot write {path} ({error.strerror}); choose another --{name}") from None
+        err.print(f"{boards[name].height} rows in {path}", markup=False)
+        if name == "csv":
+            results.rebuild(home)
+
+
+def _show(home: Home, shown: pl.DataFrame, slices: bool, by: str | None) -> None:
+    from unimp_bench.board import LINE, TABLE
+    from unimp_bench.cli.board_view import by_bucket, standings, worst_slices
+    from unimp_bench.slices import table, worst
+
     console = whole()
-    for table in shown.partition_by(TABLE, maintain_order=True):
-        console.print(_table(table, console), "")
-
-
-def _table(rows: pl.DataFrame, console: Console) -> Table:
-    """One table of the leaderboard, without the columns that say nothing and those that a terminal has no room for."""
-    lines = [_cells(row, label) for row, label in zip(rows.iter_rows(named=True), _labels(rows), strict=True)]
-    silent = {name for name in lines[0] if all(line[name] in ("", "0") for line in lines)}
-    for count in range(len(_SPARED) + 1):
-        columns = [name for name in lines[0] if name not in silent | set(_SPARED[:count])]
-        table = _drawn(rows.row(0, named=True), columns, lines)
-        if console.measure(table, options=console.options.update(max_width=WIDE)).maximum <= console.width:
-            break
-    return table
-
-
-def _drawn(first: dict[str, Any], columns: list[str], lines: list[dict[str, str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    from unimp_bench.metrics.spec import METRICS
-
-    better = "higher" if METRICS[first["metric"]].higher_is_better else "lower"
-    variant = "" if first["variant"] == "clean" else f" · {first['variant']}"
-    table = Table(
-        title=f"{first['dataset']}{variant} · {first['task']} · {first['cohort']}",
-        caption=f"n = {first['n']:,} · {better} is better · task version {first['task_version']} · "
-        f"protocol {first['protocol']} · split {first['split_hash'][:8]}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for name in columns:
-        widest = max(len(name), *(len(line[name]) for line in lines))
-        if name == "runner":
-            table.add_column(name, overflow="fold", min_width=8)
-        else:
-            table.add_column(name, justify="right", no_wrap=True, min_width=widest)  # half a number is none
-    for line in lines:
-        table.add_row(*(line[name].replace("[", "\\[") for name in columns))
-    return table
-
-
-def _labels(rows: pl.DataFrame) -> list[str]:
-    """What tells the rows apart: the runner, and the parameters that differ between rows of one runner."""
-    given = [json.loads(text) for text in rows["parameters"]]
-    labels = []
-    for runner, mine, truth in zip(rows["runner"], given, rows["reads_truth"], strict=True):
-        others = [one for one, name in zip(given, rows["runner"], strict=True) if name == runner]
-        keys = [key for key in mine if any(key not in one or one[key] != mine[key] for one in others)]
-        which = " " + ",".join(f"{key}={mine[key]}" for key in keys) if keys else ""
-        labels.append(f"{runner}{which}{' *' if truth else ''}")
-    return labels
-
-
-def _cells(row: dict[str, Any], label: str) -> dict[str, str]:
-    ends = "-" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"  # noqa: RUF001
-    return {
-        "runner": label,
-        row["metric"]: "-" if row["value"] is None else f"{row['value']:.4f}",
-        "95 % interval": ends,
-        "unanswered": f"{row['unanswered']:,}" if row["unanswered"] else "",
-        "seeds": row["seeds"],
-        "seconds": f"{row['seconds_fit'] + row['seconds_predict']:.1f}",
-        "peak MB": f"{row['peak_megabytes']:,.0f}",
-    }
+    tables = shown.partition_by(TABLE, maintain_order=True)
+    if not slices and by is None:
+        for rows in tables:
+            console.print(standings(rows, console), "")
+        return
+    found = table(home, shown, by=by)
+    for rows in tables:
+        of_table = found.join(rows.select(*TABLE, *LINE), on=(*TABLE, *LINE), how="semi", maintain_order="left")
+        if of_table.height == 0:
+            what = " ".join(rows.select("task", "cohort", "metric").row(0))
+            err.print(f"{what} has no slices{f' by {by}' if by else ''}", markup=False)
+            continue
+        if slices:
+            console.print(worst_slices(rows, worst(of_table), console), "")
+        if by is not None:
+            console.print(by_bucket(rows, of_table, console), "")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unimp_bench.cli.console import err, out
+from unimp_bench.cli.columns import show
+from unimp_bench.cli.console import err
 from unimp_bench.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from unimp_bench.places import Home
 
 
@@ -35,25 +34,7 @@ def list_(
     if len(lines) == 1:
         err.print(f"no {kind} yet", markup=False)
         return
-    if out.is_terminal:
-        out.print(_table(lines))
-        return
-    for line in lines:  # not by rich, which turns tabs into blanks
-        typer.echo("\t".join(line))
-
-
-def _table(lines: list[tuple[str, ...]]) -> Table:
-    """For the terminal: lists break at their commas, names never, and nothing is left out."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column, name in enumerate(lines[0]):
-        words = [word for line in lines for word in line[column].replace(",", ", ").split()]
-        table.add_column(name, no_wrap=column == 0, overflow="fold", min_width=max(map(len, words)))
-    for line in lines[1:]:
-        table.add_row(*(escape(cell.replace(",", ", ")) for cell in line))
-    return table
+    show(lines)
 
 
 def _datasets(home: Home) -> list[tuple[str, ...]]:

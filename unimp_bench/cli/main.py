@@ -12,10 +12,17 @@ import typer
 
 from unimp_bench.cli.audit import audit
 from unimp_bench.cli.build import build
+from unimp_bench.cli.compare import compare
 from unimp_bench.cli.console import err, out
+from unimp_bench.cli.doctor import doctor
+from unimp_bench.cli.inspect import inspect
 from unimp_bench.cli.leaderboard import leaderboard
 from unimp_bench.cli.listing import list_
+from unimp_bench.cli.parity import parity
+from unimp_bench.cli.report import report
+from unimp_bench.cli.reproduce import reproduce
 from unimp_bench.cli.run import run
+from unimp_bench.cli.score import score
 from unimp_bench.cli.verify import verify
 from unimp_bench.errors import UnimpBenchError
 from unimp_bench.places import Home
@@ -49,9 +56,16 @@ def _root(
 app.command()(build)
 app.command()(run)
 app.command()(leaderboard)
+app.command()(report)
+app.command()(reproduce)
 app.command("list")(list_)
 app.command()(audit)
 app.command()(verify)
+app.command()(score)
+app.command()(compare)
+app.command()(inspect)
+app.command()(doctor)
+app.command()(parity)
 
 _FULL = "nothing half-written was kept; make room or choose another --home"
 _PLACE = "choose another --home or file"

@@ -43,7 +43,7 @@ def run(
 
     parameters = _parameters(set_ or [])
     numbers = _seeds(seeds)
-    data = Dataset.open(ctx.obj, _newest(ctx.obj) if dataset is None else dataset)
+    data = Dataset.open(ctx.obj, newest(ctx.obj) if dataset is None else dataset)
     jobs = _jobs(model, task, data, bool(parameters))
     remade: set[str] = set()  # a fit that serves several tasks is forced once
     folders = []
@@ -98,7 +98,7 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _newest(home: Home) -> str:
+def newest(home: Home) -> str:
     """The dataset that was built last."""
     from unimp_bench.dataset import names
     from unimp_bench.provenance import MANIFEST

@@ -1,4 +1,6 @@
-"""KID between generated pictures and the pictures of the target items, on the descriptor "colour-edge-64" v1.
+"""Image metrics between generated pictures and those of the target items, on the descriptor "colour-edge-64" v1.
+
+The formulas of FID stand in `frechet`, those of single pictures in `closeness`; here stands KID.
 
 KID (Bińkowski et al. 2018) is the unbiased squared maximum mean discrepancy (Gretton et al. 2012, lemma 6) with the
 kernel k(a, b) = (a.b / d + 1)^3, d = 64. With x_i generated and y_i real for example i, n examples in a cohort, the
@@ -14,21 +16,18 @@ example counts as a plain mid-grey picture. A cohort of one example has no KID: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
-from unimp_bench.dataset import Catalogue
-from unimp_bench.descriptor import WIDTH, decode, describe, describe_all
-from unimp_bench.errors import IncompleteError, PredictionError
-from unimp_bench.metrics.pairs import MetricContext, Values, paired, scores
+from unimp_bench.descriptor import WIDTH
+from unimp_bench.errors import IncompleteError
+from unimp_bench.metrics import closeness, pictures
+from unimp_bench.metrics.frechet import fid_shares
+from unimp_bench.metrics.pairs import MetricContext, Values, paired, scores, within_cohorts
 
 _BLOCK = 1024  # rows of a kernel matrix at a time: 160 MB at 20,000 examples
-_PICTURES = 4096  # encoded pictures held at a time
-_GREY = (128, 128, 128)
 
 
 def _kernel_sums(left: Values, right: Values) -> tuple[Values, Values]:
@@ -62,57 +61,99 @@ def kid_shares(generated: NDArray[np.floating], real: NDArray[np.floating]) -> V
     return shares
 
 
-def _real(pairs: pl.DataFrame, view: Catalogue) -> NDArray[np.float32]:
-    """Descriptors `(examples, 64)` of the target items' pictures.
-
-    Raises:
-        IncompleteError: a target has no picture.
-    """
-    targets = pairs.select("example_id", item_id=pl.col("answer").list.first())
-    wanted = targets.join(view.items.select("item_id", "image_id"), on="item_id", how="left", maintain_order="left")
-    ids = wanted["image_id"].drop_nulls().unique().sort().to_list()
-    found: dict[str, NDArray[np.float32]] = {}
-    for start in range(0, len(ids), _PICTURES):
-        part = view.pictures(ids[start : start + _PICTURES])
-        found.update(zip(part, describe_all(part.values()), strict=True))
-    lacking = wanted.filter(~pl.col("image_id").is_in(list(found)).fill_null(False))["item_id"]
-    if len(lacking):
-        raise IncompleteError(f"target item {lacking[0]} has no picture to compare with; build the dataset again")
-    return np.array([found[i] for i in wanted["image_id"]], dtype=np.float32).reshape(-1, WIDTH)
+def lacks_train(context: MetricContext) -> str | None:
+    """Why distances to training pictures cannot be computed."""
+    return "needs the catalogue's training rows" if context.train is None else None
 
 
-def _generated(pairs: pl.DataFrame) -> NDArray[np.float32]:
-    """Descriptors `(examples, 64)` of the answers, mid-grey where there is none.
+def lacks_histories(context: MetricContext) -> str | None:
+    """Why gains over other users cannot be computed."""
+    known = context.examples is not None and context.examples["history"].null_count() == 0
+    return None if known else "needs the users' histories"
 
-    Raises:
-        PredictionError: an answer is no picture.
-    """
-    grey = describe(Image.new("RGB", (64, 64), _GREY))
-    rows = np.tile(grey, (pairs.height, 1))
-    known: dict[bytes, NDArray[np.float32]] = {}  # some systems answer everyone with the same picture
-    for row, (example, data) in enumerate(pairs.select("example_id", "prediction").iter_rows()):
-        if data is None:
-            continue
-        digest = sha256(data).digest()
-        if digest not in known:
-            try:
-                known[digest] = describe(decode(data))
-            except ValueError as problem:
-                raise PredictionError(f"answer to example {example} is {problem}; write PNG or JPEG bytes") from None
-        rows[row] = known[digest]
-    return rows
+
+def lacks_styles(context: MetricContext) -> str | None:
+    """Why styles cannot be compared."""
+    return "needs the truth of a synthetic shop" if context.styles is None else None
+
+
+class _Answers:
+    """Everything that the metrics of this room start from."""
+
+    def __init__(self, pairs: pl.DataFrame, context: MetricContext) -> None:
+        if context.view is None:
+            raise IncompleteError("image metrics compare with pictures of the catalogue; give one as context.view")
+        self.pairs, self.context, self.view = pairs, context, context.view
+        self.answered = pairs["prediction"].is_not_null().to_numpy()
+        self.shown = pictures.Shown(context.view)
+        self.targets = pairs["answer"].list.first().to_list()
+        self.said, self.real = pictures.generated(pairs), self.shown.targets(self.targets)
+
+    def value(self, name: str) -> Values:
+        """Values `(examples,)` of a metric."""
+        if name in ("kid", "fid"):
+            of_sets = kid_shares if name == "kid" else fid_shares
+            return within_cohorts(self.pairs, lambda rows: of_sets(self.said[rows], self.real[rows]))
+        if name == "picture_similarity":
+            return closeness.similarity(self.said, self.real)
+        if name == "personalization_gain":
+            return self._gains()
+        return self._train_distances() if name == "nearest_train_distance" else self._styles()
+
+    def _pictured(self, item_ids: pl.Series) -> dict[str, pictures.Descriptors]:
+        """Descriptors of at most `closeness.MOST` of these items, by a fixed draw: the order of `item_index`."""
+        pictured = pl.col("item_id").is_in(item_ids.unique().to_list()) & pl.col("image_id").is_not_null()
+        return self.shown.of(self.view.items.filter(pictured)["item_id"].head(closeness.MOST))
+
+    def _train_distances(self) -> Values:
+        assert self.context.train is not None, "see `lacks_train`"
+        trained = self._pictured(self.context.train["item_id"])
+        if not trained:
+            return np.full(len(self.said), np.nan)
+        distance = closeness.nearest(self.said, np.stack(list(trained.values())))[1]
+        return np.where(self.answered, distance, 0)
+
+    def _gains(self) -> Values:
+        assert self.context.examples is not None, "see `lacks_histories`"
+        items = pl.col("history").list.eval(pl.element().struct.field("item_id"))
+        lists = (
+            self.pairs.select("example_id")
+            .join(
+                self.context.examples.select("example_id", items), on="example_id", how="left", maintain_order="left"
+            )["history"]
+            .to_list()
+        )
+        shown = self.shown.of(item for history in lists for item in history or ())
+        histories = [
+            np.array([shown[item] for item in history or () if item in shown]).reshape(-1, WIDTH) for history in lists
+        ]
+
+        def of_rows(rows: NDArray[np.intp]) -> Values:
+            if len(rows) < 2:
+                return np.full(len(rows), np.nan)
+            partner = closeness.partners(self.pairs["example_id"].gather(rows))
+            return closeness.gains(self.said[rows], [histories[r] for r in rows], partner, self.answered[rows])
+
+        return within_cohorts(self.pairs, of_rows)
+
+    def _styles(self) -> Values:
+        assert self.context.styles is not None, "see `lacks_styles`"
+        styles = dict(self.context.styles.select("item_id", "style").iter_rows())
+        known = self._pictured(self.context.styles["item_id"])
+        closest, _ = closeness.nearest(self.said, np.stack(list(known.values())))
+        of_known, due = [styles[item] for item in known], [styles.get(item) for item in self.targets]
+        right = np.array([of_known[row] == style for row, style in zip(closest, due, strict=True)], dtype=float)
+        return np.where(self.answered, right, 0)
 
 
 def compute(
     names: Sequence[str], answers: pl.DataFrame, predictions: pl.DataFrame, context: MetricContext
 ) -> pl.DataFrame:
-    """Values per example of `kid`, as a frame of `schemas.SCORES`; errors as in `_real` and `_generated`."""
-    pairs = paired(answers, predictions, "image")
-    if context.view is None:
-        raise IncompleteError("image metrics compare with pictures of the catalogue; give one as context.view")
-    generated, real = _generated(pairs), _real(pairs, context.view)
-    values = np.empty(pairs.height)
-    for part in pairs.with_row_index("row").partition_by("cohort", maintain_order=True):
-        rows = part["row"].to_numpy()
-        values[rows] = kid_shares(generated[rows], real[rows])
-    return scores(pairs, dict.fromkeys(names, values))
+    """Values per example of the metrics on the built-in descriptor, as a frame of `schemas.SCORES`.
+
+    Raises:
+        PredictionError: an answer is no picture.
+        IncompleteError: a target has no picture.
+    """
+    found = _Answers(paired(answers, predictions, "image"), context)
+    return scores(found.pairs, {name: found.value(name) for name in names})

@@ -17,7 +17,7 @@ from datasets import Sequence as Many
 
 from unimp_bench.errors import UnknownNameError
 from unimp_bench.metrics.pairs import MetricContext
-from unimp_bench.metrics.spec import METRICS
+from unimp_bench.metrics.spec import METRICS, metric
 from unimp_bench.schemas import PREDICTIONS, STRINGS
 
 _CITATION = """@inproceedings{wei2024unimp, title={Towards Unified Multi-Modal Personalization: Large Vision-Language
@@ -41,7 +41,7 @@ class _Module(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, *, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float | None]:
-        spec = METRICS[self.config_name]
+        spec = metric(self.config_name)
         ids = [f"{row:09d}" for row in range(len(references))]
 
         def frame(cells: Sequence[Any]) -> pl.DataFrame:
@@ -52,14 +52,14 @@ class _Module(evaluate.Metric):  # type: ignore[misc]
 
 
 class Ranking(_Module):
-    """Ranking at a cut: hit rate, NDCG, reciprocal rank."""
+    """Ranking at a cut: hit rate, NDCG, reciprocal rank, average precision, recall, precision."""
 
     column, kind, feature = "item_ids", STRINGS, Many(Value("string"))
     usage = "predictions: item ids of each example, best first.\n    references: ids of its relevant items."
 
 
 class Selection(_Module):
-    """Macro precision, recall and F1 of chosen sets."""
+    """Precision, recall and F1 of chosen sets, macro or micro, and exact matches."""
 
     column, kind, feature = "item_ids", STRINGS, Many(Value("string"))
     usage = "predictions: ids of the items chosen in each example.\n    references: ids of the right ones."
@@ -73,7 +73,7 @@ class Rating(_Module):
 
 
 class Text(_Module):
-    """ROUGE F-measure without stemming, averaged over examples; an empty text scores 0."""
+    """Texts against references (ROUGE F-measure, BLEU, METEOR) or among themselves (distinct-n); silence is worst."""
 
     column, kind, feature = "text", pl.String, Value("string")
     usage = "predictions: one text an example.\n    references: the texts written."
@@ -86,13 +86,18 @@ def load_metric(name: str, **options: Any) -> evaluate.Metric:
     """The metric as an `evaluate` module.
 
     Args:
-        name: one of `metrics.spec.METRICS`, except image metrics, which need a catalogue of pictures.
+        name: one of `metrics.spec.METRICS`, or a ranking metric at another cut, as `map@20`; except those that need a
+            catalogue, a model or something else beside answers and predictions.
         **options: passed on to `evaluate.Metric` (`cache_dir`, `keep_in_memory`, `experiment_id`, `num_process`, ...).
 
     Raises:
         UnknownNameError: there is no such module.
     """
-    known = [spec.name for spec in METRICS.values() if spec.answer_kind in _FAMILIES]
-    if name not in known:
-        raise UnknownNameError("metric", name, known)
-    return _FAMILIES[METRICS[name].answer_kind](config_name=name, **options)
+    usable = [one.name for one in METRICS.values() if one.answer_kind in _FAMILIES and not one.lacks(MetricContext())]
+    try:
+        spec = metric(name)
+    except UnknownNameError:
+        raise UnknownNameError("metric", name, usable) from None
+    if spec.answer_kind not in _FAMILIES or spec.lacks(MetricContext()):
+        raise UnknownNameError("metric", name, usable)
+    return _FAMILIES[spec.answer_kind](config_name=name, **options)

@@ -6,8 +6,9 @@ finite number, a picture without bytes. Each metric says in its own room what su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,10 +24,34 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class MetricContext:
-    """What a metric may need beside answers and predictions."""
+class Models:
+    """Local folders of what is too large to be in the package; a metric whose folder is not given is not computed.
 
-    view: Catalogue | None = None  # the clean variant; image metrics take the target's picture from it
+    `wordnet`: files `index.*`, `data.*`, `*.exc` of WordNet 3.0; where None, the usual places are searched.
+    `bertscore_layers`: layer of the encoder whose states are compared; the last where None.
+    """
+
+    bertscore: Path | None = None
+    bertscore_layers: int | None = None
+    clip: Path | None = None
+    wordnet: Path | None = None
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """What a metric may need beside answers and predictions; a metric that lacks something says so (`MetricSpec`).
+
+    `view`: the clean variant. `examples`: what was asked, columns of `schemas.EXAMPLES`. `train`: item_id and `count`,
+    its visible training rows. `permuted`: what the same runner chooses when candidates stand in another order.
+    `styles`: item_id and `style`, where a synthetic shop's truth is known.
+    """
+
+    view: Catalogue | None = None
+    examples: pl.DataFrame | None = None
+    train: pl.DataFrame | None = None
+    permuted: pl.DataFrame | None = None
+    styles: pl.DataFrame | None = None
+    models: Models = Models()
 
 
 def _answer(kind: AnswerKind) -> pl.Expr:
@@ -88,3 +113,12 @@ def scores(pairs: pl.DataFrame, values: Mapping[str, Values]) -> pl.DataFrame:
         for metric, of_metric in values.items()
     ]
     return conform(pl.concat(frames), SCORES.columns) if frames else empty(SCORES.columns)
+
+
+def within_cohorts(pairs: pl.DataFrame, of_rows: Callable[[NDArray[np.intp]], Values]) -> Values:
+    """Values `(examples,)` that `of_rows` gives for the row numbers of each cohort apart."""
+    values = np.empty(pairs.height)
+    for part in pairs.select("cohort").with_row_index("row").partition_by("cohort", maintain_order=True):
+        rows = part["row"].to_numpy().astype(np.intp)
+        values[rows] = of_rows(rows)
+    return values

@@ -57,7 +57,7 @@ def _resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random
     return means
 
 
-def _range_of_equals(
+def range_of_equals(
     value: float, n: int, tail: float, bounds: tuple[float, float] | None
 ) -> tuple[float, float] | None:
     """Ends of the interval of the mean where all n values are this one."""
@@ -98,7 +98,7 @@ def interval(
     tail = (1 - level) / 2
     if ordered[0] == ordered[-1]:
         mean = float(ordered[0])
-        ends = _range_of_equals(mean, n, tail, bounds)
+        ends = range_of_equals(mean, n, tail, bounds)
     else:
         mean = float(ordered.mean())
         means = _resampled_means(ordered, resamples, np.random.default_rng([seed, n]))

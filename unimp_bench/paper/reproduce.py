@@ -149,10 +149,12 @@ def repeat(home: Home, name: str, scratch: Path, progress: Progress | None = Non
 
     Raises:
         UnknownNameError: no such run.
-        ConfigError: the dataset was built anew since.
+        ConfigError: the dataset was built anew since, or the run scored somebody's file.
     """
     old = find_run(home, name)
     asked = old.request
+    if asked["runner"].startswith("file:"):
+        raise ConfigError(f"run {old.manifest.id} scored a file of predictions; score the file again instead")
     data = Dataset.open(home, asked["dataset"])
     if data.manifest.id != asked["dataset_id"]:
         raise ConfigError(f"{data.name} was built anew since that run; build the old request to repeat it")
