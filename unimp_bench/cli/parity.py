@@ -13,8 +13,8 @@ from unimp_bench.cli.console import BarProgress, err
 def parity(seed: Annotated[int, typer.Option(min=0, help="of the random answers")] = 0) -> None:
     """Score the same random answers, ties included, by our metrics and by every library that is installed.
 
-    Exit code 1 if any difference is above its tolerance: 1e-9, but 1e-6 where the
-    other takes a general matrix root and 1e-6 where it sums in single precision.
+    Exit code 1 if any difference is above its tolerance: 1e-9, but 1e-6 for
+    FID (ours rounds its shares) and where the other sums in single precision.
 
     Example: unimp-bench parity
     """
