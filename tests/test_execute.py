@@ -427,3 +427,21 @@ def test_a_task_that_the_dataset_lacks_says_why(home: Home) -> None:
     path.write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="shop has no task search: no item has a category path"):
         execute.run(home, "shop", "search", "bm25")
+
+
+def test_a_model_that_appears_later_is_scored_with(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unimp_bench.metrics.bertscore.find_spec", lambda name: None)  # as where torch is absent
+
+    def reason(folder: Path) -> str:
+        return str(json.loads((folder / "metrics.json").read_text())["not_computed"]["bertscore of in_domain"])
+
+    first = reason(execute.run(home, "shop", "explanation", "frequent_explanation"))
+    (home.models / "bertscore").mkdir(parents=True)
+    (home.models / "bertscore" / "config.json").write_text("{}")
+    said = Said()
+    folder = execute.run(home, "shop", "explanation", "frequent_explanation", progress=said)
+    assert any("again: metrics or models are others now" in line for line in said.lines)
+    assert reason(folder) != first
+    after = read_manifest(folder)
+    assert after is not None
+    assert "bertscore" in after.facts["models"]

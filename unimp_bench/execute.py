@@ -23,6 +23,7 @@ from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.finishing import finish
 from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.meter import Logged
+from unimp_bench.metrics.pairs import Models
 from unimp_bench.places import Home, atomic, remove, sweep
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import Manifest, read_manifest, sha256_tree, versions
@@ -81,8 +82,8 @@ def run(
             sweep(folder)
             _keep_request(job)
             _make(job, Logged(progress, folder / "log.txt"), remade)
-        elif done.facts["metrics"] != scoring.versions(task):
-            progress.say(f"scoring {runner} on {task} of {dataset} again: the metrics are others now")
+        elif any(done.facts.get(key) != now for key, now in scoring.basis(task, _models(job)).items()):
+            progress.say(f"scoring {runner} on {task} of {dataset} again: metrics or models are others now")
             _rescore(job, done, Logged(progress, folder / "log.txt"))
         else:
             progress.say(f"{runner} on {task} of {dataset} is there already: {folder}")
@@ -172,6 +173,7 @@ def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
         progress,
         answered,
         examples,
+        _models(job),
         seconds={
             "fit": round(sum(fit.seconds for fit in fits), 3),
             "predict": round(sum(cost["seconds"] for cost in costs), 3),
@@ -200,10 +202,15 @@ def _rescore(job: Job, done: Manifest, progress: Logged) -> None:
         progress,
         answered,
         examples,
+        _models(job),
         seconds=done.seconds,
         facts=done.facts,
         inputs=done.inputs,
     )
+
+
+def _models(job: Job) -> Models:
+    return scoring.models_at(job.home.models)
 
 
 def _tidy(folder: Path) -> None:

@@ -13,6 +13,7 @@ import polars as pl
 from unimp_bench import scoring, tables
 from unimp_bench.dataset import Dataset
 from unimp_bench.meter import Logged, now
+from unimp_bench.metrics.pairs import Models
 from unimp_bench.places import atomic
 from unimp_bench.provenance import Manifest, digest, sha256
 from unimp_bench.schemas import SCORES
@@ -27,6 +28,7 @@ def finish(
     progress: Logged,
     answered: pl.DataFrame,
     examples: pl.DataFrame,
+    models: Models,
     *,
     seconds: Mapping[str, float],
     facts: Mapping[str, Any],
@@ -38,7 +40,7 @@ def finish(
     """
     started, task = time.monotonic(), request["task"]
     progress.start(f"scoring {request['runner']} on {task}", examples.height, "examples")
-    scored = scoring.score_predictions(data, task, answered, examples)
+    scored = scoring.score_predictions(data, task, answered, examples, models=models)
     progress.advance(examples.height)
     progress.finish()
     tables.write(scored.scores, folder / "scores.parquet", SCORES)
@@ -52,7 +54,7 @@ def finish(
         inputs=inputs,
         outputs={name: sha256(folder / name) for name in _OUTPUTS},
         rows={"predictions.parquet": answered.height, "scores.parquet": scored.scores.height},
-        facts={**facts, "metrics": scoring.versions(task)},
+        facts={**facts, **scoring.basis(task, models)},
         seconds={**seconds, "score": round(time.monotonic() - started, 3)},
         created=now(),
     ).write(folder)

@@ -49,6 +49,11 @@ class Home:
         """Folder of all runs."""
         return self.root / "runs"
 
+    @property
+    def models(self) -> Path:
+        """Folder of models that some metrics need: `bertscore/`, `clip/`, `wordnet/`, each as its makers publish it."""
+        return self.root / "models"
+
     def fit(self, fit_id: str) -> Path:
         """Folder of one fitted runner; several tasks may share it."""
         return self.root / "fits" / fit_id

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from unimp_bench import tables
 from unimp_bench.dataset import Dataset
+from unimp_bench.metrics import wordnet
 from unimp_bench.metrics.pairs import MetricContext, Models, unanswered
 from unimp_bench.metrics.spec import METRICS, names_of, score
+from unimp_bench.provenance import digest
 from unimp_bench.schemas import COHORTS, EXAMPLES, RESULTS, conform
 from unimp_bench.tasks.spec import TASKS
 
@@ -39,6 +43,30 @@ def suite(task: str) -> list[str]:
 def versions(task: str) -> dict[str, int]:
     """Version of each metric of a task; a run that was scored by others is scored again."""
     return {name: METRICS[name].version for name in suite(task)}
+
+
+def models_at(folder: Path) -> Models:
+    """The models that stand in a folder, each under its own name; what is absent there costs its metrics."""
+    found = {name: folder / name for name in ("bertscore", "clip", "wordnet") if (folder / name).is_dir()}
+    return Models(**found)  # type: ignore[arg-type]
+
+
+def basis(task: str, models: Models) -> dict[str, Any]:
+    """What a task's scores stand on, metric versions and models at hand; a run that stood on another is scored again.
+
+    A model is told apart by the names and sizes of its files: hashing gigabytes in every run would cost more.
+    """
+    needs = {"text": ("bertscore", "wordnet"), "image": ("clip",)}.get(TASKS[task].answer, ())
+    places = {name: wordnet.find(models.wordnet) if name == "wordnet" else getattr(models, name) for name in needs}
+    return {
+        "metrics": versions(task),
+        "models": {name: _signature(place) for name, place in places.items() if place is not None},
+    }
+
+
+def _signature(place: Path) -> str:
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return digest([(path.name, path.stat().st_size) for path in files])
 
 
 def context_of(

@@ -22,9 +22,11 @@ from unimp_bench.schemas import EXAMPLES, IMAGES, ITEMS, PREDICTIONS, STRINGS, c
 
 def test_every_missing_piece_has_its_reason(tmp_path: Path) -> None:
     empty = MetricContext(models=Models(bertscore=tmp_path, clip=tmp_path))
-    assert spec.metric("bertscore").lacks(MetricContext()) == "needs an encoder; none was given"
+    assert spec.metric("bertscore").lacks(MetricContext()) == "needs an encoder in models/bertscore of the home folder"
     assert "has no config.json" in (spec.metric("bertscore").lacks(empty) or "")
-    assert spec.metric("clip_image_image").lacks(MetricContext()) == "needs a CLIP model; none was given"
+    assert (
+        spec.metric("clip_image_image").lacks(MetricContext()) == "needs a CLIP model in models/clip of the home folder"
+    )
     assert "has no config.json" in (spec.metric("clip_text_image").lacks(empty) or "")
 
 

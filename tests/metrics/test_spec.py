@@ -42,5 +42,7 @@ def test_what_a_metric_lacks_is_null_and_has_a_reason() -> None:
     found = score(["bertscore", "rouge_1"], truth, truth, MetricContext())
     assert found.filter(metric="bertscore")["value"].to_list() == [None, None]
     assert found.filter(metric="rouge_1")["value"].to_list() == [1, 1]
-    assert METRICS["bertscore"].why_null(2, MetricContext()) == "needs an encoder; none was given"
+    assert (
+        METRICS["bertscore"].why_null(2, MetricContext()) == "needs an encoder in models/bertscore of the home folder"
+    )
     assert METRICS["fid"].why_null(2, MetricContext()) == "needs at least 640 examples, there are 2"

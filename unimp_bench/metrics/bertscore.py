@@ -22,7 +22,7 @@ def lacks(context: MetricContext) -> str | None:
     """Why BERTScore cannot be computed."""
     folder = context.models.bertscore
     if folder is None:
-        return "needs an encoder; none was given"
+        return "needs an encoder in models/bertscore of the home folder"
     if not (folder / "config.json").is_file():
         return f"needs an encoder in the transformers format; {folder.name} has no config.json"
     if find_spec("bert_score") is None:

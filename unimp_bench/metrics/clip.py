@@ -29,7 +29,7 @@ def lacks(context: MetricContext) -> str | None:
     """Why CLIP's picture similarity cannot be computed."""
     folder = context.models.clip
     if folder is None:
-        return "needs a CLIP model; none was given"
+        return "needs a CLIP model in models/clip of the home folder"
     if not (folder / "config.json").is_file():
         return f"needs a CLIP model in the transformers format; {folder.name} has no config.json"
     if find_spec("transformers") is None or find_spec("torch") is None:

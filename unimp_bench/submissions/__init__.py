@@ -86,7 +86,8 @@ def score(
     present = set(data.examples(task, "test").select("cohort").unique().collect()["cohort"])
     with home.locked("run", digest(request)):
         done = read_manifest(folder)
-        if done is not None and done.facts["metrics"] == scoring.versions(task):
+        models = scoring.models_at(home.models)
+        if done is not None and all(done.facts.get(k) == now for k, now in scoring.basis(task, models).items()):
             progress.say(f"{path} is scored already: {folder}")
             return folder
         remove(folder)
@@ -104,6 +105,7 @@ def score(
             logged,
             answered,
             examples,
+            models,
             seconds={"fit": 0.0, "predict": 0.0},
             facts={
                 "device": "not measured",  # somebody else's machine, as are seconds and memory
