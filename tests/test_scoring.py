@@ -62,8 +62,8 @@ def test_what_cannot_be_computed_is_listed(data: Dataset) -> None:
         "fid of new_user": "needs at least 640 examples, there are 1",
         "personalization_gain of new_user": "needs at least 2 examples, there are 1",
         "style_accuracy of new_user": "needs the truth of a synthetic shop",
-        "clip_text_image of new_user": "needs a CLIP model; none was given",
-        "clip_image_image of new_user": "needs a CLIP model; none was given",
+        "clip_text_image of new_user": "needs a CLIP model in models/clip of the home folder",
+        "clip_image_image of new_user": "needs a CLIP model in models/clip of the home folder",
     }
 
 
