@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
-
-T = TypeVar("T")
+from typing import Protocol
 
 
 class Progress(Protocol):
@@ -38,14 +35,3 @@ class Silent:
 
     def finish(self) -> None:
         """Nothing."""
-
-
-def tracked(
-    items: Iterable[T], progress: Progress, name: str, total: int | None = None, unit: str = "rows"
-) -> Iterator[T]:
-    """The items, one advance each."""
-    progress.start(name, total, unit)
-    for item in items:
-        yield item
-        progress.advance()
-    progress.finish()

@@ -122,3 +122,17 @@ def test_damage_inside_packed_tables_is_told(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=name):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("flag", "method", "told"), [(1, 0, "password"), (0, 97, "compression method")])
+def test_a_locked_or_oddly_packed_zip_is_not_called_damaged(tmp_path, flag, method, told):
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", "user_id,item_id\nu,i\n")
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[6], data[entry + 8] = flag, flag  # general purpose bit 0: encrypted
+    data[8], data[entry + 10] = method, method
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"cannot be opened .*{told}.*pack it anew"):
+        open_table(path)

@@ -17,9 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_bench.data.sentires import from_sentires
-
-__all__ = ["EXTRACTOR", "extract", "from_sentires", "mine_features", "opinion_words"]
+__all__ = ["EXTRACTOR", "extract", "mine_features", "opinion_words"]
 
 EXTRACTOR = "feature noun + opinion word, version 1"
 _LEAST_WORDS, _MOST_WORDS = 3, 30

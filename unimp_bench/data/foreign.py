@@ -129,8 +129,12 @@ def _stream(path: Path, stack: ExitStack) -> IO[bytes]:
         if len(names) != 1:
             raise InputError(f"{len(names)} tables", path, "a zip must hold exactly one CSV")
         return stack.enter_context(archive.open(names[0]))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # another method, a password
+    except zipfile.BadZipFile as error:
         raise damaged(path, error) from None
+    except RuntimeError as error:  # a password, or (as its subclass) a method that Python does not know: a whole file
+        raise InputError(
+            f"a zip that cannot be opened ({error})", path, "pack it anew, deflated, no password"
+        ) from None
 
 
 class _Followed(io.RawIOBase):
