@@ -201,3 +201,28 @@ class Truthful(Base):
 
 class NoRunner:
     """Not a dataclass and without methods."""
+
+
+@dataclass
+class Trained(Base):
+    """Records a curve of two stages while it "learns"; while `fuse` exists it dies in the second, with a checkpoint."""
+
+    fuse: Path = Path("fuse")
+    steps: int = 4
+    tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "search"})
+
+    def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
+        checkpoint = context.scratch / "step"
+        first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        if first == 0:
+            context.record("pretrain", 1, loss=float("nan"))
+        for step in range(first, self.steps):
+            context.record("fit", step, loss=np.float32(2.0 / (step + 1)), recall=0.1 * step)  # type: ignore[arg-type]
+            if step == 1:
+                checkpoint.write_text(str(step))  # the step itself is repeated
+            if step == 2 and self.fuse.exists():
+                raise RuntimeError("the fuse blew")
+
+    def predict(self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context) -> Iterator[pl.DataFrame]:
+        context.record("predict", 0, loss=1.0)  # goes nowhere
+        yield examples.select("example_id", item_ids=pl.lit(None))

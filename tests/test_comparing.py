@@ -8,9 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.shop import home_at
+from tests.shop import add_variant, home_at
 from unimp_bench import execute
 from unimp_bench.comparing import contrast, find
+from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, UnknownNameError
 from unimp_bench.places import Home
 from unimp_bench.results import Record
@@ -49,6 +50,16 @@ def test_runs_are_found_by_folder_id_and_name(home: Home) -> None:
         find(home, "randon")
     with pytest.raises(ConfigError, match="popularity' ran on recommendation, search; choose one by --task"):
         find(home, "popularity")
+
+
+def test_a_runner_by_name_is_its_run_on_clean_items(tmp_path: Path) -> None:
+    home = home_at(tmp_path / "home")
+    add_variant(Dataset.open(home, "shop"))
+    execute.run(home, "shop", "search", "random", variant="NT-0.2")
+    assert find(home, "random").request["variant"] == "NT-0.2"
+    clean = execute.run(home, "shop", "search", "random")
+    later = execute.run(home, "shop", "search", "random", variant="NT-0.2", force=True)
+    assert find(home, "random").folder == clean != later
 
 
 def test_a_folder_without_a_manifest_is_no_run(home: Home, tmp_path: Path) -> None:

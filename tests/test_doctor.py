@@ -15,6 +15,13 @@ from unimp_bench import doctor
 from unimp_bench.places import Home
 
 
+@pytest.fixture(autouse=True)
+def _no_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing torch takes seconds, in a process of its own; one test looks at it."""
+    if "torch" not in request.node.name:
+        monkeypatch.setattr(doctor, "_torch_gpu", lambda: ())
+
+
 def _found(tmp_path: Path) -> dict[str, doctor.Finding]:
     return {one.name: one for one in doctor.examine(Home(tmp_path / "not" / "there"))}
 
@@ -79,3 +86,33 @@ def test_little_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(doctor, "_meminfo", lambda: (10**9, 10**8))
     found = _found(tmp_path)
     assert found["disk"].status == found["memory"].status == "absent"
+
+
+@pytest.mark.parametrize(("said", "status"), [("True 13.0", "ok"), ("False None", "absent")])
+def test_torch_is_asked_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, status: str
+) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    lines: list[list[str]] = []
+
+    def says(line: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        lines.append(line)
+        return subprocess.CompletedProcess(line, 0, said + "\n", "")
+
+    monkeypatch.setattr(subprocess, "run", says)
+    (found,) = doctor._torch_gpu()
+    assert (found.status, found.found) == (status, f"CUDA {said.split()[1]}")
+    assert "import torch" in lines[0][-1]
+
+
+def test_models_of_metrics_are_named_by_folder_or_hub(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (home.models / "clip").mkdir(parents=True)
+    (home.models / "models.toml").write_text('bertscore = "no/such"\n')
+    found = {one.name: one for one in doctor.examine(home)}
+    assert found["model of clip"].found == "clip has no config.json"
+    assert found["model of bertscore"].found.startswith("no/such is not in the hub's cache;")
+    for file in ("config.json", "model.safetensors"):
+        (home.models / "clip" / file).write_text("{}")
+    found = {one.name: one for one in doctor.examine(home)}
+    assert (found["model of clip"].status, found["model of clip"].without) == ("ok", "")

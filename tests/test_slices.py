@@ -137,3 +137,21 @@ def test_the_worst_slice_has_enough_examples(home: Home) -> None:
         assert row["value"] == (alike.max() if row["metric"] == "rmse" else alike.min())
     assert worst(found, at_least=1000).height == 0
     assert worst(found, at_least=1000).columns == found.columns
+
+
+def test_seeds_of_a_slice_are_taken_one_by_one(tmp_path: Path) -> None:
+    """The mean of two RMSE, 1 and 3, is 2; one root over both seeds' squares would be 2.24."""
+    home = home_at(tmp_path / "home")
+    ids = (
+        labels(Dataset.open(home, "shop"), "preference").filter(pl.col("cohort") == "in_domain")["example_id"].to_list()
+    )
+    shake = np.random.default_rng(0).normal(0, 1e-3, len(ids))
+    for seed, error in enumerate((1.0, 3.0)):
+        write_run(home, "r", {"rmse": (error + shake) ** 2}, ids=ids, seed=seed, task="preference", **_own(home))
+    board = rows(home, task="preference").filter(pl.col("metric") == "rmse")
+    assert board["value"][0] == pytest.approx(2, abs=0.01)
+    found = table(home, board, by="history")
+    assert found["value"].to_list() == pytest.approx([2] * found.height, abs=0.01)
+    assert (found["low"] <= found["value"]).all()
+    assert (found["high"] >= found["value"]).all()
+    assert found["high"][0] - found["low"][0] < 0.01

@@ -146,3 +146,24 @@ def test_sixty_runs_are_a_matter_of_seconds(home: Home) -> None:
     assert rows(home).equals(board)
     assert first < 6  # 1 s on a quiet machine
     assert time.perf_counter() - start < 2
+
+
+def _with_seeds(home: Home, name: str, rate: float, spread: float, rng: np.random.Generator) -> None:
+    users = np.random.default_rng(0).random(4_000)
+    for seed in range(3):
+        hit = (users < rate + rng.normal(0, spread)).astype(float)
+        write_run(home, name, {"hr@10": hit}, seed=seed)
+
+
+def test_luck_of_seeds_is_no_rank_and_a_difference_beyond_it_is(tmp_path: Path) -> None:
+    """Three seeds of a spread of 0.02: users alone would call almost any two alike systems different."""
+    rng = np.random.default_rng(3)
+    apart = 0
+    for at in range(12):
+        home = Home(tmp_path / str(at))
+        _with_seeds(home, "one", 0.2, 0.02, rng)
+        _with_seeds(home, "two", 0.2, 0.02, rng)
+        apart += rows(home)["tier"].to_list() == [1, 2]
+    assert apart <= 2
+    _with_seeds(home, "three", 0.4, 0.02, rng)
+    assert rows(home)["tier"].to_list()[:2] == [1, 2]

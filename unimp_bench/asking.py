@@ -3,6 +3,8 @@
 Examples are cut into chunks that depend on nothing but the request. Each chunk's checked answers are one file under
 `parts/`, which appears whole or not at all; what is there is not asked again. A runner's class may say how many
 examples a part has (`examples_a_part`), for systems that are slow or that gain by many examples at once.
+
+A selection is asked in two rounds: all examples, and some of them again with their candidates in another order.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unimp_bench import answers, fitting, tables
+from unimp_bench import answers, fitting, permuting, tables
 from unimp_bench.dataset import CLEAN, Catalogue, Dataset
 from unimp_bench.errors import ConfigError, PredictionError
 from unimp_bench.fitting import NEW_DOMAIN, Asked, Fit
@@ -31,6 +33,20 @@ from unimp_bench.schemas import COHORTS, EXAMPLES, PREDICTIONS
 from unimp_bench.tasks.spec import TaskSpec
 
 _EXAMPLES_A_PART = 2_048
+
+
+@dataclass(frozen=True)
+class Round:
+    """One time that a runner is asked: where its parts and all its answers stand, and how it is called."""
+
+    parts: str
+    file: str
+    name: str
+    rendered: bool = False  # whether the examples' text must be written anew
+
+
+FIRST = Round("parts", "predictions.parquet", "")
+AGAIN = Round("parts-again", "permuted.parquet", ", candidates in another order", rendered=True)
 
 
 @dataclass(frozen=True)
@@ -78,15 +94,23 @@ def wanted_examples(job: Job) -> tuple[pl.DataFrame, list[str]]:
     return wanted.sort("example_id").collect(), not_applicable
 
 
-def predictions(job: Job, base: Fit, adapted: Fit | None, examples: pl.DataFrame, progress: Progress) -> pl.DataFrame:
-    """All answers, from the parts that are there and the runner for the rest."""
-    table, path = PREDICTIONS[job.spec.answer], job.folder / "predictions.parquet"
-    parts = job.folder / "parts"
+def again(job: Job, base: Fit, adapted: Fit | None, examples: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    """Answers to a sample of the selections with their candidates in another order."""
+    examples = permuting.permuted(permuting.sample(examples))
+    return predictions(job, base, adapted, examples, progress, AGAIN)
+
+
+def predictions(
+    job: Job, base: Fit, adapted: Fit | None, examples: pl.DataFrame, progress: Progress, which: Round = FIRST
+) -> pl.DataFrame:
+    """All answers of a round, from the parts that are there and the runner for the rest."""
+    table, path = PREDICTIONS[job.spec.answer], job.folder / which.file
+    parts = job.folder / which.parts
     chunks = list(_chunks(job, examples, split=adapted is not None))
-    todo = [(number, chunk) for number, chunk in enumerate(chunks) if not _answered(job, number, chunk)]
+    todo = [(number, chunk) for number, chunk in enumerate(chunks) if not _answered(job, parts, number, chunk)]
     if len(todo) < len(chunks):
         progress.say(f"going on: {len(chunks) - len(todo)} of {len(chunks)} parts are there")
-    progress.start(f"{job.asked.runner} on {job.spec.name}", examples.height, "examples")
+    progress.start(f"{job.asked.runner} on {job.spec.name}{which.name}", examples.height, "examples")
     progress.advance(examples.height - sum(chunk.height for _, chunk in todo))
     if todo:
         view = job.data.catalogue(job.variant)
@@ -97,7 +121,7 @@ def predictions(job: Job, base: Fit, adapted: Fit | None, examples: pl.DataFrame
                 loaded = {new: (adapted if new and adapted else base).load(job.asked)}  # one model in memory at a time
             started = time.monotonic()
             reset_peak()
-            said = _ask(job, loaded[new], chunk, view, progress)
+            said = _ask(job, loaded[new], chunk, view, progress, rendered=which.rendered)
             cost = {"seconds": time.monotonic() - started, "peak_megabytes": round(peak_megabytes(), 1)}
             with atomic(parts / f"part-{number:05d}.json") as draft:
                 draft.write_text(json.dumps(cost))
@@ -117,18 +141,20 @@ def _chunks(job: Job, examples: pl.DataFrame, split: bool) -> Iterator[pl.DataFr
         yield from group.iter_slices(size)
 
 
-def _answered(job: Job, number: int, chunk: pl.DataFrame) -> bool:
-    part = job.folder / "parts" / f"part-{number:05d}.parquet"
+def _answered(job: Job, parts: Path, number: int, chunk: pl.DataFrame) -> bool:
+    part = parts / f"part-{number:05d}.parquet"
     if not part.is_file():
         return False
     ids = tables.read(part, PREDICTIONS[job.spec.answer], ["example_id"])["example_id"]
     return bool(ids.to_list() == chunk["example_id"].to_list())
 
 
-def _ask(job: Job, runner: Runner, chunk: pl.DataFrame, view: Catalogue, progress: Progress) -> pl.DataFrame:
+def _ask(
+    job: Job, runner: Runner, chunk: pl.DataFrame, view: Catalogue, progress: Progress, *, rendered: bool
+) -> pl.DataFrame:
     """One chunk's checked answers."""
     asked = answers.Asked.of(job.spec.answer, chunk, view, job.data, job.asked.seed)
-    if job.variant != CLEAN:
+    if rendered or job.variant != CLEAN:
         chunk = fitting.render(job.data, job.spec.name, chunk, view)
     context = fitting.context(job.folder, job.asked, runner, progress)
     frames = []

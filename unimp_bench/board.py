@@ -2,7 +2,9 @@
 
 Rows of different split hashes, dataset builds, variants, or versions of task or metric never stand in one table. Of
 equal requests the newest run counts, of a runner's versions the newest, whatever their parameters; runs with a limit
-never enter. Several seeds are one row: mean of the values and of the interval's ends, and the deviation of the values.
+never enter. Several seeds are one row: mean of the values, each computed for itself (an RMSE is never a root over all
+seeds), and of the interval's ends, and the deviation of the values. The interval speaks of other users, the deviation
+of other seeds; tiers want a difference to stand out against both.
 `tier`, `letters` and `detectable` come from paired tests of all pairs of a table (see `tiers`).
 """
 

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from unimp_bench import tables
+from unimp_bench.dataset import CLEAN
 from unimp_bench.errors import ConfigError, IncompleteError, UnknownNameError
 from unimp_bench.metrics import comparison
 from unimp_bench.metrics.comparison import Difference
@@ -67,6 +68,8 @@ class Contrast:
 def find(home: Home, text: str, dataset: str | None = None, task: str | None = None) -> Record:
     """The run that a folder, a run id or its beginning, or a runner's name means; of several of a runner the newest.
 
+    Runs on clean items come before runs on noise variants.
+
     Raises:
         UnknownNameError: nothing is called so.
         ConfigError: it means runs of several datasets or tasks, or the beginning of several ids.
@@ -91,6 +94,7 @@ def find(home: Home, text: str, dataset: str | None = None, task: str | None = N
         found = sorted({str(run.request[key]) for run in named})
         if len(found) > 1:
             raise ConfigError(f"runner '{text}' ran on {', '.join(found)}; choose one by --{key}")
+    named = [run for run in named if run.request["variant"] == CLEAN] or named
     return max(named, key=lambda run: (str(run.manifest.created), run.folder.name))
 
 

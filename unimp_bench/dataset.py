@@ -34,11 +34,13 @@ class Catalogue:
     """The items of one variant, with their pictures.
 
     `items` has the columns of `schemas.ITEMS` and is sorted by `item_index`, so row i is the item of index i.
+    `text_fields` are label and source of every field of an item's text, as the dataset's prompts write it.
     """
 
     items: pl.DataFrame
     new_domains: frozenset[str]
     images: tuple[Path, ...]
+    text_fields: tuple[tuple[str, str], ...] = ()
 
     def members(self, cohort: str) -> NDArray[np.bool_]:
         """Which items `(items,)` are ranked for a cohort: the held-out domains' for new_domain, else all others."""
@@ -120,7 +122,9 @@ class Dataset:
             raise UnknownNameError("variant", variant, self.variants())
         folder = self.folder / ("visible" if variant == CLEAN else f"variants/{variant}")
         items = tables.read(folder / "items.parquet", ITEMS).sort("item_index")
-        return Catalogue(items, self.new_domains, tuple(sorted((self.folder / "visible").glob("images-*.parquet"))))
+        pictures = tuple(sorted((self.folder / "visible").glob("images-*.parquet")))
+        fields = tuple((str(label), str(source)) for label, source in self.manifest.facts.get("item_text", ()))
+        return Catalogue(items, self.new_domains, pictures, fields)
 
     def interactions(self) -> pl.LazyFrame:
         """Train interactions; those of new domains among them (they are for `adapt` alone)."""

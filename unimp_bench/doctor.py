@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Literal
 
+from unimp_bench import hub
 from unimp_bench.errors import ConfigError
 from unimp_bench.metrics import wordnet
 from unimp_bench.places import Home
@@ -61,6 +62,7 @@ def examine(home: Home) -> list[Finding]:
         _gpu(),
         *_torch_gpu(),
         _wordnet(),
+        *_models(home),
         *_browser(),
     ]
 
@@ -194,9 +196,9 @@ def _torch_gpu() -> Iterator[Finding]:
     except (OSError, subprocess.SubprocessError):
         yield Finding("torch on GPU", "absent", "torch cannot be imported", "everything that needs torch")
         return
-    available, cuda = done.stdout.split()
-    good = available == "True"
-    yield Finding("torch on GPU", "ok" if good else "absent", f"CUDA {cuda}", "" if good else "training on a GPU")
+    good, _, cuda = done.stdout.strip().partition(" ")
+    seen = good == "True"
+    yield Finding("torch on GPU", "ok" if seen else "absent", f"CUDA {cuda}", "" if seen else "training on a GPU")
 
 
 def _wordnet() -> Finding:
@@ -204,6 +206,18 @@ def _wordnet() -> Finding:
     if place:
         return Finding("WordNet", "ok", str(place))
     return Finding("WordNet", "absent", "in none of the usual places", "meteor; meteor_exact_stem is computed instead")
+
+
+def _models(home: Home) -> Iterator[Finding]:
+    """Where the models of BERTScore and CLIP stand; a hub name counts where the hub's cache has it."""
+    given = hub.settings(home.models)
+    for name, metrics in (("bertscore", "bertscore"), ("clip", "clip_text_image, clip_image_image")):
+        place, why = hub.place(home.models, name, given, fetch=False)
+        reason = hub.unusable(place) if place is not None else None
+        if place is not None and reason is not None:
+            why = f"{place.name} {reason}"
+            place = None
+        yield Finding(f"model of {name}", "ok" if place else "absent", str(place or why), "" if place else metrics)
 
 
 def _browser() -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """`run`: one runner, one task of one dataset, from the registry to `manifest.json`.
 
     request ─▶ fit (or find it) ─▶ parts/part-00000.parquet … ─▶ predictions ─▶ scores ─▶ metrics.json ─▶ manifest.json
+                          selection: parts-again/… ─▶ permuted ───────┘
 
 The folder's name is a hash of what was asked: an equal request finds the finished run and does nothing; a killed one
 goes on and ends with the bytes of an undisturbed one. What a runner's class may say beside the protocol: `joint = True`
@@ -17,7 +18,7 @@ from types import MappingProxyType
 import polars as pl
 
 from unimp_bench import fitting, scoring, tables
-from unimp_bench.asking import Job, predictions, wanted_examples
+from unimp_bench.asking import AGAIN, FIRST, Job, again, predictions, wanted_examples
 from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.finishing import finish
@@ -30,6 +31,8 @@ from unimp_bench.provenance import Manifest, read_manifest, sha256_tree, version
 from unimp_bench.runners import registry
 from unimp_bench.schemas import PREDICTIONS
 from unimp_bench.tasks.spec import TASKS
+
+_PARTS = (FIRST.parts, AGAIN.parts)
 
 
 def run(
@@ -152,7 +155,8 @@ def _keep_request(job: Job) -> None:
     text = json.dumps(mine, indent=1, sort_keys=True, default=str) + "\n"
     path = job.folder / "run.json"
     if not path.is_file() or path.read_text() != text:
-        remove(job.folder / "parts")
+        for name in _PARTS:
+            remove(job.folder / name)
     with atomic(path) as draft:
         draft.write_text(text)
 
@@ -160,12 +164,12 @@ def _keep_request(job: Job) -> None:
 def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
     """Fill the run's folder, manifest last."""
     examples, not_applicable = wanted_examples(job)
-    base = fitting.ensure(job.home, job.asked, progress, remade=remade)
-    adapted = _adapted(job, base, examples, progress, remade)
+    base, adapted = _fits(job, examples, progress, remade)
     fits = [fit for fit in (base, adapted) if fit is not None]
     answered = predictions(job, base, adapted, examples, progress)
     costs = [json.loads(path.read_text()) for path in sorted((job.folder / "parts").glob("*.json"))]
     progress.note(f"{answered.height} examples are answered")
+    permuted = again(job, base, adapted, examples, progress) if _ordered(job) else None
     finish(
         job.folder,
         job.request,
@@ -188,6 +192,7 @@ def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
             f"data/{job.data.name}": job.data.manifest.id,
             **{f"fits/{fit.id}/state": sha256_tree(fit.folder / "state") for fit in fits},
         },
+        permuted=permuted,
     )
 
 
@@ -195,6 +200,7 @@ def _rescore(job: Job, done: Manifest, progress: Logged) -> None:
     """Score a finished run's predictions by today's metrics."""
     answered = tables.read(job.folder / "predictions.parquet", PREDICTIONS[job.spec.answer])
     examples, _ = wanted_examples(job)
+    permuted = _permuted(job, examples, progress) if _ordered(job) else None
     finish(
         job.folder,
         job.request,
@@ -206,17 +212,37 @@ def _rescore(job: Job, done: Manifest, progress: Logged) -> None:
         seconds=done.seconds,
         facts=done.facts,
         inputs=done.inputs,
+        permuted=permuted,
     )
 
 
+def _ordered(job: Job) -> bool:
+    """Whether the task's examples have candidates, whose order should not matter."""
+    return job.spec.answer == "selection"
+
+
+def _permuted(job: Job, examples: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    """A finished run's answers to candidates in another order; a run from before they were asked is asked now."""
+    path = job.folder / AGAIN.file
+    if path.is_file():
+        return tables.read(path, PREDICTIONS[job.spec.answer])
+    return again(job, *_fits(job, examples, progress, None), examples, progress)
+
+
 def _models(job: Job) -> Models:
-    return scoring.models_at(job.home.models)
+    return scoring.models_at(job.home.models, job.spec.name)
 
 
 def _tidy(folder: Path) -> None:
     """Remove what only an unfinished run needs."""
-    for leftover in ("parts", "scratch"):
+    for leftover in (*_PARTS, "scratch"):
         remove(folder / leftover)
+
+
+def _fits(job: Job, examples: pl.DataFrame, progress: Progress, remade: set[str] | None) -> tuple[Fit, Fit | None]:
+    """What answers, and what answers for held-out domains where that is another."""
+    base = fitting.ensure(job.home, job.asked, progress, remade=remade)
+    return base, _adapted(job, base, examples, progress, remade)
 
 
 def _adapted(job: Job, base: Fit, examples: pl.DataFrame, progress: Progress, remade: set[str] | None) -> Fit | None:

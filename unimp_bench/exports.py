@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,10 +26,15 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "–": "--",  # noqa: RUF001
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
     "·": r"\textperiodcentered{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 _SPACE = re.compile(r"\s+")
+LATEX_HEAD = "% needs \\usepackage{booktabs}\n"
+Place = tuple[int, int]  # row and column of a cell
 
 
 def csv_text(board: pl.DataFrame) -> str:
@@ -39,53 +44,69 @@ def csv_text(board: pl.DataFrame) -> str:
 
 def json_text(board: pl.DataFrame) -> str:
     """All rows and columns as a JSON list of objects; parameters are an object, what is not known is null."""
-    rows = [{**row, "parameters": json.loads(row["parameters"])} for row in board.iter_rows(named=True)]
+    rows = list(board.iter_rows(named=True))
+    if "parameters" in board.columns:
+        rows = [{**row, "parameters": json.loads(row["parameters"])} for row in rows]
     return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def markdown_text(board: pl.DataFrame) -> str:
     """Every table of the leaderboard as a pipe table under a heading."""
-    parts = []
-    for table in _tables(board):
-        cells = [[_markdown(cell) for cell in line.values()] for line in _lines(table)]
-        header = [_markdown(name) for name in _lines(table)[0]]
-        rule = ["---", *["---:"] * (len(header) - 1)]
-        drawn = "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *cells))
-        parts.append(f"### {_markdown(title(table))}\n\n{drawn}\n\n{_markdown(caption(table))}\n")
-    return "\n".join(parts)
+    return "\n".join(
+        markdown_table(title(table), caption(table), list(lines[0]), [list(line.values()) for line in lines])
+        for table in _tables(board)
+        for lines in [_lines(table)]
+    )
+
+
+def markdown_table(
+    heading: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]], bold: Collection[Place] = ()
+) -> str:
+    """A pipe table under a heading, with a note below; cells (row, column) of `bold` are bold."""
+    cells = [
+        [f"**{_markdown(cell)}**" if (y, x) in bold else _markdown(cell) for x, cell in enumerate(row)]
+        for y, row in enumerate(rows)
+    ]
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    drawn = "\n".join(f"| {' | '.join(line)} |" for line in ([_markdown(name) for name in header], rule, *cells))
+    return f"### {_markdown(heading)}\n\n{drawn}\n\n{_markdown(note)}\n"
 
 
 def latex_text(board: pl.DataFrame) -> str:
     r"""Every table of the leaderboard as a `table` with booktabs rules; the first tier is bold."""
-    parts = ["% needs \\usepackage{booktabs}\n"]
+    parts = [LATEX_HEAD]
     for table in _tables(board):
         lines = _lines(table)
-        body = []
-        for tier, line in zip(table["tier"], lines, strict=True):
-            cells = [_latex(cell) for cell in line.values()]
-            if tier == 1:
-                cells[1] = f"\\textbf{{{cells[1]}}}"
-            body.append(" & ".join(cells) + r" \\")
-        columns = "l" + "r" * (len(lines[0]) - 1)
-        parts.append(
-            "\n".join(
-                (
-                    r"\begin{table}",
-                    r"\centering",
-                    f"\\caption{{{_latex(f'{title(table)}: {caption(table)}')}}}",
-                    f"\\begin{{tabular}}{{{columns}}}",
-                    r"\toprule",
-                    " & ".join(_latex(name) for name in lines[0]) + r" \\",
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    r"\end{table}",
-                    "",
-                )
-            )
-        )
+        bold = {(place, 1) for place, tier in enumerate(table["tier"]) if tier == 1}
+        rows = [list(line.values()) for line in lines]
+        parts.append(latex_table(title(table), caption(table), list(lines[0]), rows, bold))
     return "\n".join(parts)
+
+
+def latex_table(
+    heading: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]], bold: Collection[Place] = ()
+) -> str:
+    """A `table` with booktabs rules; cells (row, column) of `bold` are bold."""
+    body = [
+        " & ".join(f"\\textbf{{{_latex(cell)}}}" if (y, x) in bold else _latex(cell) for x, cell in enumerate(row))
+        for y, row in enumerate(rows)
+    ]
+    return "\n".join(
+        (
+            r"\begin{table}",
+            r"\centering",
+            f"\\caption{{{_latex(f'{heading}: {note}')}}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            " & ".join(_latex(name) for name in header) + r" \\",
+            r"\midrule",
+            *(line + r" \\" for line in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        )
+    )
 
 
 FORMATS: Mapping[str, Callable[[pl.DataFrame], str]] = {

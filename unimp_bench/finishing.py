@@ -19,6 +19,7 @@ from unimp_bench.provenance import Manifest, digest, sha256
 from unimp_bench.schemas import SCORES
 
 _OUTPUTS = ("run.json", "log.txt", "predictions.parquet", "scores.parquet", "metrics.json")
+_SOMETIMES = ("permuted.parquet",)  # answers of a second round
 
 
 def finish(
@@ -33,14 +34,16 @@ def finish(
     seconds: Mapping[str, float],
     facts: Mapping[str, Any],
     inputs: Mapping[str, str],
+    permuted: pl.DataFrame | None = None,
 ) -> None:
     """Score the answers and write what is left of a run's folder, manifest last.
 
-    `run.json`, `predictions.parquet` and `log.txt` are there already; `request` names runner and task.
+    `run.json`, `predictions.parquet` and `log.txt` are there already, and `permuted.parquet` where `permuted` is given;
+    `request` names runner and task.
     """
     started, task = time.monotonic(), request["task"]
     progress.start(f"scoring {request['runner']} on {task}", examples.height, "examples")
-    scored = scoring.score_predictions(data, task, answered, examples, models=models)
+    scored = scoring.score_predictions(data, task, answered, examples, models=models, permuted=permuted)
     progress.advance(examples.height)
     progress.finish()
     tables.write(scored.scores, folder / "scores.parquet", SCORES)
@@ -52,9 +55,13 @@ def finish(
         digest(request),
         request,
         inputs=inputs,
-        outputs={name: sha256(folder / name) for name in _OUTPUTS},
+        outputs={name: sha256(folder / name) for name in _written(folder)},
         rows={"predictions.parquet": answered.height, "scores.parquet": scored.scores.height},
         facts={**facts, **scoring.basis(task, models)},
         seconds={**seconds, "score": round(time.monotonic() - started, 3)},
         created=now(),
     ).write(folder)
+
+
+def _written(folder: Path) -> list[str]:
+    return [*_OUTPUTS, *(name for name in _SOMETIMES if (folder / name).is_file())]

@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
+from unimp_bench import curves
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.meter import now, peak_megabytes, reset_peak
 from unimp_bench.places import Home, remove
@@ -70,12 +71,12 @@ class Fit:
         return runner
 
 
-def context(folder: Path, asked: Asked, runner: Runner, progress: Progress) -> Context:
+def context(folder: Path, asked: Asked, runner: Runner, progress: Progress, *, curve: Path | None = None) -> Context:
     """Circumstances of a fit or a prediction; the truth goes to runners that say that they read it."""
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     truth = asked.data.truth if runner.reads_truth else None
-    return Context(seed=asked.seed, scratch=scratch, progress=progress, truth=truth)
+    return Context(seed=asked.seed, scratch=scratch, progress=progress, truth=truth, curve=curve)
 
 
 def ensure(
@@ -122,16 +123,17 @@ def _make(folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progres
     state = folder / "state"
     remove(state)
     state.mkdir(parents=True)
+    curve = _curve(folder)
     started = time.monotonic()
     reset_peak()
     learning = {task: task_data(asked.data, task, new_domains=base is not None) for task in asked.tasks}
     if base is None:
         runner = asked.fresh()
-        runner.fit(learning, context(folder, asked, runner, progress))
+        runner.fit(learning, context(folder, asked, runner, progress, curve=curve))
     else:
         runner = base.load(asked)
         assert isinstance(runner, Adapting)
-        runner.adapt(learning, context(folder, asked, runner, progress))
+        runner.adapt(learning, context(folder, asked, runner, progress, curve=curve))
     runner.save(state)
     remove(folder / "scratch")
     manifest = Manifest(
@@ -146,6 +148,16 @@ def _make(folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progres
     )
     manifest.write(folder)
     return manifest
+
+
+def _curve(folder: Path) -> Path:
+    """Where the fit's learning curve goes on: after its records where the runner left a scratch, else from nothing."""
+    path, scratch = folder / curves.NAME, folder / "scratch"
+    if scratch.is_dir() and any(scratch.iterdir()):
+        curves.mend(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
 
 
 def task_data(data: Dataset, task: str, *, new_domains: bool) -> TaskData:

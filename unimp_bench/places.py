@@ -51,7 +51,7 @@ class Home:
 
     @property
     def models(self) -> Path:
-        """Folder of models that some metrics need: `bertscore/`, `clip/`, `wordnet/`, each as its makers publish it."""
+        """Folder of models that some metrics need: `bertscore/`, `clip/`, `wordnet/`, or their names; see `hub`."""
         return self.root / "models"
 
     def fit(self, fit_id: str) -> Path:

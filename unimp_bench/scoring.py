@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from unimp_bench import tables
+from unimp_bench import hub, tables
 from unimp_bench.dataset import Dataset
 from unimp_bench.metrics import wordnet
 from unimp_bench.metrics.pairs import MetricContext, Models, unanswered
@@ -45,10 +45,23 @@ def versions(task: str) -> dict[str, int]:
     return {name: METRICS[name].version for name in suite(task)}
 
 
-def models_at(folder: Path) -> Models:
-    """The models that stand in a folder, each under its own name; what is absent there costs its metrics."""
-    found = {name: folder / name for name in ("bertscore", "clip", "wordnet") if (folder / name).is_dir()}
-    return Models(**found)  # type: ignore[arg-type]
+def models_at(folder: Path, task: str) -> Models:
+    """The models that a task's metrics need and the models' folder has or names; see `hub`.
+
+    Raises:
+        ConfigError, InputError: the folder's file cannot be understood.
+    """
+    given = hub.settings(folder)
+    found = {name: hub.place(folder, name, given) for name in _needs(task)}
+    return Models(
+        **{name: place for name, (place, _) in found.items()},
+        bertscore_layers=given.get("bertscore_layers"),
+        why={name: why for name, (_, why) in found.items() if why},
+    )
+
+
+def _needs(task: str) -> tuple[str, ...]:
+    return {"text": ("bertscore", "wordnet"), "image": ("clip",)}.get(TASKS[task].answer, ())
 
 
 def basis(task: str, models: Models) -> dict[str, Any]:
@@ -56,12 +69,13 @@ def basis(task: str, models: Models) -> dict[str, Any]:
 
     A model is told apart by the names and sizes of its files: hashing gigabytes in every run would cost more.
     """
-    needs = {"text": ("bertscore", "wordnet"), "image": ("clip",)}.get(TASKS[task].answer, ())
-    places = {name: wordnet.find(models.wordnet) if name == "wordnet" else getattr(models, name) for name in needs}
-    return {
-        "metrics": versions(task),
-        "models": {name: _signature(place) for name, place in places.items() if place is not None},
+    places = {
+        name: wordnet.find(models.wordnet) if name == "wordnet" else getattr(models, name) for name in _needs(task)
     }
+    found: dict[str, Any] = {name: _signature(place) for name, place in places.items() if place is not None}
+    if models.bertscore is not None and models.bertscore_layers is not None:
+        found["bertscore_layers"] = models.bertscore_layers
+    return {"metrics": versions(task), "models": found}
 
 
 def _signature(place: Path) -> str:
@@ -119,7 +133,8 @@ def score_predictions(
         examples: at least example_id and cohort of all examples that were asked; metrics that compare with histories,
             queries or target items want these columns of `schemas.EXAMPLES` too.
         models: local folders of what some metrics need; a metric without is listed as not computed.
-        permuted: the same runner's answers when candidates stand in another order, for `order_sensitivity`.
+        permuted: the same runner's answers to some of the examples with candidates in another order, for
+            `order_sensitivity`.
 
     Raises:
         PredictionError: an example is answered twice, or an answer cannot be read.
@@ -135,8 +150,10 @@ def score_predictions(
     for name in suite(task):
         for cohort in cohorts:
             of_cohort = pl.col("cohort") == cohort
-            values = scores.filter(of_cohort & (pl.col("metric") == name))["value"].drop_nulls()
-            asked = silent.filter(of_cohort)
+            known = scores.filter(of_cohort & (pl.col("metric") == name)).drop_nulls("value")
+            values, asked = known["value"], silent.filter(of_cohort)
+            if METRICS[name].sampled and len(values):
+                asked = asked.join(known.select("example_id"), on="example_id", how="semi")
             # A metric is undefined for a whole cohort or for none of it: leaving out single examples would be a gift.
             assert len(values) in (0, asked.height), f"{name} has no value for some examples of {cohort}"
             found = METRICS[name].interval(values.to_numpy(), seed=_SEED)

@@ -114,10 +114,12 @@ def table(home: Home, board: pl.DataFrame, *, by: str | None = None) -> pl.DataF
         if (data.name, first["task"]) not in known:
             known[data.name, first["task"]] = labels(data, first["task"])
         systems = [folders[key] for key in rows.select(*TABLE, *LINE).iter_rows()]
-        values = paired.example_values(systems, first["metric"], first["cohort"])
+        seeds = [[folder] for of_system in systems for folder in of_system]
+        owners = np.repeat(np.arange(len(systems)), [len(of_system) for of_system in systems])
+        values = paired.example_values(seeds, first["metric"], first["cohort"])
         ids = pl.DataFrame({"example_id": values.example_id})
         of_rows = ids.join(known[data.name, first["task"]], on="example_id", how="left", maintain_order="left")
-        found.append(_sliced(rows, values.values, of_rows, wanted))
+        found.append(_sliced(rows, values.values, owners, of_rows, wanted))
     kinds = {name: board.schema[name] for name in (*TABLE, *LINE)}
     return pl.concat(found) if found else pl.DataFrame(schema={**kinds, **COLUMNS})
 
@@ -137,12 +139,19 @@ def _bucket(count: pl.Expr, buckets: Sequence[tuple[str, int]]) -> pl.Expr:
 
 
 def _sliced(
-    rows: pl.DataFrame, values: NDArray[np.float64], known: pl.DataFrame, wanted: Sequence[str]
+    rows: pl.DataFrame,
+    values: NDArray[np.float64],
+    owners: NDArray[np.intp],
+    known: pl.DataFrame,
+    wanted: Sequence[str],
 ) -> pl.DataFrame:
-    """Slices of the rows of one table from their values `(examples, rows)` and the examples' labels."""
+    """Slices of the rows of one table from their values `(examples, seeds)` and the examples' labels.
+
+    `owners` names each seed's row. As on the leaderboard a row's value is the mean of its seeds' values.
+    """
     first, keys = rows.row(0, named=True), rows.select(*TABLE, *LINE).rows()
     spec = METRICS[first["metric"]]
-    power = 0.5 if spec.aggregate == "root_mean" else 1.0  # the root is monotone, so it may be taken of the ends
+    power = 0.5 if spec.aggregate == "root_mean" else 1.0
     lines: list[tuple[Any, ...]] = []
     for by in wanted:
         buckets = _present(known[by], by)
@@ -150,9 +159,9 @@ def _sliced(
         means = _resampled_means(values, inside)
         for system, (key, mean) in enumerate(zip(keys, rows["value"], strict=True)):
             for at, bucket in enumerate(buckets):
-                own = values[inside[at], system]
-                ends = _ends(own, means[:, system, at], spec.bounds)
-                numbers = [None if number is None else number**power for number in (float(own.mean()), *ends)]
+                own, resampled = values[inside[at]][:, owners == system], means[:, owners == system, at]
+                value = float((own.mean(axis=0) ** power).mean())
+                numbers = (value, *_ends(own, resampled, spec.bounds, power))
                 lines.append((*key, by, bucket, f"{first['cohort']}/{by}={bucket}", *numbers, len(own), mean))
     kinds = {name: rows.schema[name] for name in (*TABLE, *LINE)}
     return pl.DataFrame(lines, schema={**kinds, **COLUMNS}, orient="row")
@@ -178,10 +187,11 @@ def _present(column: pl.Series, by: str) -> list[str]:
 
 
 def _ends(
-    own: NDArray[np.float64], means: NDArray[np.float64], bounds: tuple[float, float] | None
+    own: NDArray[np.float64], means: NDArray[np.float64], bounds: tuple[float, float] | None, power: float
 ) -> tuple[float | None, float | None]:
-    """The interval of a slice's mean from its resampled means, NaN where none of its users was drawn."""
+    """The interval of a slice's value from its resampled means `(resamples, seeds)`, NaN where no user was drawn."""
     if own.min() == own.max():
-        return range_of_equals(float(own[0]), len(own), _TAIL, bounds) or (None, None)
-    low, high = np.nanquantile(means, [_TAIL, 1 - _TAIL])
+        ends = range_of_equals(float(own[0, 0]), len(own), _TAIL, bounds)
+        return (ends[0] ** power, ends[1] ** power) if ends else (None, None)
+    low, high = np.nanquantile((means**power).mean(axis=1), [_TAIL, 1 - _TAIL])
     return float(low), float(high)

@@ -1,5 +1,7 @@
 """Which rows of a table the data can tell apart: paired tests of all pairs, corrected, as tiers and letters.
 
+Rows of several seeds are told apart only if the difference is also large beside the spread of their seeds.
+
 Tests are made once and kept under `runs/.tiers/`, one small file a table, until the set of runs changes. Runners that
 read the synthetic shop's truth are ceilings: they take no part and have no tier.
 """
@@ -17,11 +19,12 @@ from numpy.typing import NDArray
 
 from unimp_bench import paired
 from unimp_bench.metrics import comparison, standing
+from unimp_bench.metrics.comparison import Pooled
 from unimp_bench.metrics.spec import METRICS
 from unimp_bench.places import Home, atomic
 from unimp_bench.provenance import digest
 
-_VERSION = 1  # raised when tests or tiers change
+_VERSION = 2  # raised when tests or tiers change
 
 Row = Mapping[str, Any]  # a leaderboard row with `folders` and `hashes` of the runs behind it
 Seeds = tuple[Path, ...]  # the run folders of one system
@@ -32,8 +35,8 @@ Columns = NDArray[np.float64]
 class Standing:
     """What the tests say of one row.
 
-    `detectable`: smallest true difference to the table's best row that its examples show with a power of 80 %; None
-    for the best row itself.
+    `detectable`: smallest true difference to the table's best row that its examples show with a power of 80 %, seeds
+    as they are; None for the best row itself.
     """
 
     tier: int | None = None
@@ -133,7 +136,8 @@ def _of_tables(tables: Sequence[tuple[list[Row], paired.Values]], systems: Seque
 def _of_table(rows: Sequence[Row], values: Columns, p: Columns) -> dict[str, Standing]:
     """Standings of the rows of one table, best first, from their values `(examples, rows)` and p-values."""
     aggregate = METRICS[rows[0]["metric"]].aggregate
-    separated = standing.holm(p) < standing.LEVEL
+    pooled = [Pooled(row["value"], row["deviation"], len(row["folders"])) for row in rows]
+    separated = standing.holm(comparison.with_seeds(p, values, aggregate, pooled)) < standing.LEVEL
     tiers, letters = standing.tiers(separated), standing.letters(separated)
     best, enough = values[:, 0], len(values) > 1
     return {

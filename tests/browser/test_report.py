@@ -103,6 +103,50 @@ def test_plots_follow_the_filters(opened: Opened) -> None:
     assert page.locator("#slices thead th").count() == 4
 
 
+def test_learning_curves_of_trained_systems(opened: Opened) -> None:
+    page = opened.page
+    opened.task("search")
+    assert page.locator("#learning figure").count() == 0
+    assert page.locator("#learning-about").inner_text().startswith("No system that is left")
+    opened.task("recommendation")
+    titles = page.locator("#learning figcaption").all_inner_texts()
+    assert titles == ["Fit: loss", "Fit: recall"]  # what has no value at all is no panel
+    assert page.locator("#learning-0 .curve").count() == page.locator("#learning-1 .curve").count() == 3
+    legend = page.locator("#learning figure").first.locator(".legend span").all_inner_texts()
+    assert legend == ["trained steps=260", "trained steps=4, seed 0", "trained steps=4, seed 1"]
+    label = page.locator("#learning-0 svg").get_attribute("aria-label")
+    assert label == "Fit: loss of 3 systems over steps; the table below has the numbers"
+    page.locator("#learning summary").first.click()
+    table = page.locator("#learning details").first.locator("table")
+    rows = [row.locator("th, td").all_inner_texts() for row in table.locator("tbody tr").all()]
+    assert [rows[0], rows[-1]] == [["0", "2.0000", "2.0000", "2.0000"], ["259", "0.0077", "\u2013", "\u2013"]]
+    assert len(rows) == 12 + 1  # twelve steps, and the last of the shorter lines
+    assert rows[1] == ["3", *rows[1][1:2], "0.5000", "0.5000"]
+    page.fill("#find", "steps=4")
+    assert page.locator("#learning-0 .curve").count() == 2
+    page.fill("#find", "random")
+    assert page.locator("#learning figure").count() == 0
+
+
+def test_confusion_of_ratings(opened: Opened) -> None:
+    page = opened.page
+    opened.task("search")
+    assert page.locator("#mistakes-section").is_hidden()
+    opened.task("preference")
+    page.select_option("#cohort", "in_domain")
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#mistakes tbody tr").all()]
+    assert [row[0].split()[0] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert sum(int(row[0].split()[2]) for row in rows) == 20
+    for row in rows:
+        shares = [int(cell.rstrip(" %")) for cell in row[1:] if cell != "\u2013"]
+        assert not shares or 98 <= sum(shares) <= 102
+    page.select_option("#rater", "mean_rating")  # says the same of everything
+    columns = zip(
+        *[row.locator("td").all_inner_texts() for row in page.locator("#mistakes tbody tr").all()], strict=True
+    )
+    assert sum(any(cell == "100 %" for cell in column) for column in columns) == 1
+
+
 def test_an_example_opens_and_shows_what_everybody_said(opened: Opened) -> None:
     page = opened.page
     opened.task("search")
@@ -161,7 +205,7 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(chromium: Browser, r
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_down_only(chromium: Browser, report: Path, tmp_path: Path, scheme: str) -> None:
     opened = Opened(chromium, report, _PHONE, color_scheme=scheme, has_touch=True)
-    for task in ("search", "preference", "explanation", "selection", "image_generation"):
+    for task in ("search", "recommendation", "preference", "explanation", "selection", "image_generation"):
         opened.task(task)
         opened.page.select_option("#cohort", "")
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"], task
@@ -176,8 +220,9 @@ def test_every_control_has_a_name(opened: Opened) -> None:
         !(one.labels && one.labels.length && [...one.labels].some((label) => label.textContent.trim()))
         && !one.getAttribute('aria-label') && !one.getAttribute('aria-labelledby') && !one.textContent.trim())
         .map((one) => one.outerHTML.slice(0, 80))"""
-    opened.task("search")
-    assert opened.page.evaluate(named) == []
+    for task in ("search", "recommendation"):
+        opened.task(task)
+        assert opened.page.evaluate(named) == []
     assert opened.page.evaluate("[...document.images].every((one) => one.hasAttribute('alt'))")
 
 

@@ -154,3 +154,32 @@ def test_splits_never_share_a_table(tmp_path: Path) -> None:
 def test_near_names_are_offered(home: Home, option: str, near: str) -> None:
     with pytest.raises(UnknownNameError, match=f"unknown {option} '{near}'; did you mean "):
         _call(home, f"--{option}", near)
+
+
+def test_slices_go_to_csv_and_json_with_the_worst_marked(home: Home, tmp_path: Path) -> None:
+    for at in range(2):
+        ids = [f"e{n:03d}" for n in range(60)]
+        write_run(home, f"far{at}", {"hr@3": np.ones(60)}, ids=ids)  # of no build that stands there: no slices
+    done = _call(home, "--slices", "--task", "search", "--json", "-")
+    listed = json.loads(done.stdout)
+    found = table(home, rows(home, task="search").filter(metric="ndcg@5"))
+    assert [row["slice"] for row in listed] == found["slice"].to_list()
+    assert [row["value"] for row in listed] == found["value"].to_list()
+    assert {row["worst"] for row in listed} == {False}  # no part of 20 users has 30
+    _call(home, "--by", "picture", "--task", "search", "--csv", str(tmp_path / "slices.csv"))
+    lines = (tmp_path / "slices.csv").read_text().splitlines()
+    assert lines[0].endswith(",by,bucket,slice,value,low,high,n,mean,worst")
+    assert len(lines) == 1 + found.filter(by="picture").height
+
+
+def test_wide_tables_in_every_form(home: Home, tmp_path: Path) -> None:
+    shown = _call(home, "--wide", "--task", "search", "--cohort", "in_domain").stdout
+    heads = [line.split() for line in shown.splitlines() if line.strip().startswith("runner")]
+    names = [word for head in heads for word in head if "@" in word]  # in pieces where the terminal is narrow
+    assert names == ["hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr@10", "coverage@10"]
+    text = _call(home, "--wide", "--task", "search", "--markdown", "-").stdout
+    assert text.count("### shop") == 3
+    every = _call(home, "--wide", "--metric", "all", "--task", "search", "--latex", "-").stdout
+    assert "novelty@3" in every and "$\\uparrow$" in every
+    with pytest.raises(ConfigError, match="leave out --slices and --by, or --wide"):
+        _call(home, "--wide", "--slices")

@@ -60,7 +60,7 @@ def test_rows_are_numbered_over_many_blocks(tmp_path: Path) -> None:
         ("t.csv", b"a,b\n1\n", "Row #2"),
         ("t.csv", b"a,b\n1,\xff\n", "UTF8"),
         ("t.csv", b"a,a\n1,2\n", "two columns of one name"),
-        ("t.csv", b'a,b\n1,"' + b"x" * (9 << 20) + b'"\n', "row over 4 MiB"),
+        ("t.csv", b'a,b\n1,"' + b"x" * (9 << 20) + b'"\n', "row 1 below the header over 4 MiB in"),
         ("t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 100_000)[:-9], "truncated gzip"),
         ("t.zip", b"PK\x03\x04" + b"0" * 50, "t.zip"),
         ("t.parquet", b"PAR1", "not a Parquet file"),
@@ -74,6 +74,21 @@ def test_bad_files(tmp_path: Path, name: str, data: bytes, message: str) -> None
         read(tmp_path / name)
     with pytest.raises(InputError, match="no such file"):
         open_table(tmp_path / "absent.csv")
+
+
+def test_a_row_that_is_too_long_is_numbered_wherever_it_stands(tmp_path: Path) -> None:
+    long = b'8,"' + b"x" * (10 << 20) + b'"\n'
+    rows = b'1,"a ""quoted"" word\nand a line end"\r\n\r\n2,b\n'
+    for name, data, number in (
+        ("short.csv", b"a,b\n" + rows + long + rows, 3),
+        ("many.csv", b"a,b\n" + b"1,2\n" * 3_000_000 + b"3,4\n" + long, 3_000_002),
+        ("last.csv", b"a,b\n" + rows * 2 + long.rstrip(), 5),
+        ("open.csv", b"a,b\n" + rows + b'3,"' + b"4,5\n" * 3_000_000, 3),
+        ("packed.csv.gz", gzip.compress(b"a,b\n" + rows + long, 1), 3),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=rf"row {number} below the header over 4 MiB in .*{name}; a quote may be"):
+            read(tmp_path / name)
 
 
 def test_a_zip_of_two_tables_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from unimp_bench.metrics import comparison
 from unimp_bench.metrics.comparison import (
@@ -204,3 +205,25 @@ def test_twenty_systems_take_seconds() -> None:
     start = time.perf_counter()
     p_values(values, "mean", flips=1000)
     assert time.perf_counter() - start < 15  # 1 s on a quiet machine
+
+
+def test_seeds_are_allowed_for_as_welch_does() -> None:
+    """Where users add next to nothing the p-value is that of Welch's test on the seeds' values."""
+    rng = np.random.default_rng(0)
+    seeds = rng.normal([0.50, 0.56], 0.02, (4, 2))
+    values = np.tile(seeds.mean(axis=0), (50, 1)) + rng.normal(0, 1e-9, (50, 2))
+    pooled = [comparison.pool(column.tolist()) for column in seeds.T]
+    found = comparison.with_seeds(np.full((2, 2), 1e-9), values, "mean", pooled)
+    welch = stats.ttest_ind(seeds[:, 0], seeds[:, 1], equal_var=False).pvalue
+    assert found[0, 1] == found[1, 0] == pytest.approx(welch, rel=1e-3)
+
+
+def test_one_seed_or_equal_seeds_leave_the_flips_alone() -> None:
+    values = np.random.default_rng(1).random((40, 2))
+    p = comparison.p_values(values, "mean")
+    means = values.mean(axis=0)
+    for deviation, n in ((None, 1), (0.0, 3)):
+        pooled = [comparison.Pooled(float(mean), deviation, n) for mean in means]
+        assert np.array_equal(comparison.with_seeds(p, values, "mean", pooled), p)
+    wide = [comparison.Pooled(float(mean), 10.0, 3) for mean in means]
+    assert comparison.with_seeds(p, values, "mean", wide)[0, 1] > 0.9

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 
+from tests.fakes import register
 from tests.shop import add_variant, home_at
 from unimp_bench import execute, tables
 from unimp_bench.dataset import Dataset
@@ -49,4 +51,10 @@ def hostile(path: Path) -> Home:
     execute.run(home, "shop", "search", "bm25", variant="NT-0.2")
     execute.run(home, "shop", "search", "bm25", parameters={"k1": "1.2"}, seed=2)
     execute.run(home, "shop", "search", "constant", limit=3)
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch, trained="tests.fakes:Trained")
+        for seed in (0, 1):
+            execute.run(home, "shop", "recommendation", "trained", seed=seed)
+        execute.run(home, "shop", "recommendation", "trained", parameters={"steps": "260"})
+        execute.run(home, "shop", "recommendation", "random")
     return home

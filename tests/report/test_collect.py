@@ -45,6 +45,30 @@ def test_variants_are_marked_and_limited_runs_absent(data: dict[str, Any]) -> No
     assert "constant" not in json.dumps(data["runs"])
 
 
+def test_learning_curves_by_fit(data: dict[str, Any]) -> None:
+    lines = {(one["runner"], one["seed"], one["name"]): one for one in data["curves"] if one["stage"] == "fit"}
+    assert {key[:2] for key in lines} == {("trained steps=4", 0), ("trained steps=4", 1), ("trained steps=260", 0)}
+    short = lines["trained steps=4", 1, "loss"]
+    assert (short["tasks"], short["steps"]) == (["recommendation"], [0, 1, 2, 3])
+    assert short["values"] == pytest.approx([2, 1, 2 / 3, 0.5], abs=1e-6)
+    long = lines["trained steps=260", 0, "recall"]
+    assert (len(long["steps"]), long["steps"][0], long["steps"][-1]) == (200, 0, 259)
+    assert long["values"][-1] == pytest.approx(25.9)
+    assert [one["values"] for one in data["curves"] if one["stage"] == "pretrain"] == [[None]] * 3
+
+
+def test_confusion_by_system_and_cohort(home: Home, data: dict[str, Any]) -> None:
+    found = {(one["system"], one["cohort"]): one["counts"] for one in data["mistakes"]}
+    assert {name for name, _ in found} == {"mean_rating", "user_mean"}
+    assert {cohort for _, cohort in found} == {"in_domain", "new_user", "new_domain"}
+    shop = Dataset.open(home, "shop")
+    asked = shop.examples("preference", "test").filter(pl.col("cohort") == "in_domain").select("example_id").collect()
+    due = asked.join(shop.sealed_answers("preference"), on="example_id")["rating"].to_list()
+    counts = found["mean_rating", "in_domain"]
+    assert [len(row) for row in counts] == [6] * 5
+    assert [sum(row) for row in counts] == [due.count(rating) for rating in (1, 2, 3, 4, 5)]
+
+
 def test_slices_by_cohort_and_within(data: dict[str, Any]) -> None:
     blocks = {(one["task"], one["cohort"], one["family"]): one for one in data["slices"]}
     block = blocks["search", "", "cohort"]

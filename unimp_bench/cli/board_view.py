@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from unimp_bench.wide import Wide
+
 _SPARED = ("peak MB", "seconds", "seeds", "95 % interval")  # columns that go first where a terminal is too narrow
 
 
@@ -88,13 +90,42 @@ def by_bucket(rows: pl.DataFrame, slices: pl.DataFrame, console: Console) -> Tab
     return _drawn(heading, "", ["runner", "slice", metric], long)
 
 
+def side_by_side(one: Wide, console: Console) -> list[Table]:
+    """A table of several metrics, in as many pieces as a narrow terminal needs; the first tier of a column is bold."""
+    from rich.markup import escape
+
+    lines = [
+        {
+            "runner": escape(label),
+            **{
+                name: f"[bold]{cell.text}[/bold]" if cell.best else cell.text
+                for name, cell in zip(one.columns, cells, strict=True)
+            },
+        }
+        for label, cells in one.rows
+    ]
+    pieces: list[Table] = []
+    left = list(one.columns)
+    while left:
+        for count in range(len(left), 0, -1):
+            table = _drawn(one.title, one.caption, ["runner", *left[:count]], lines, markup=True)
+            if count == 1 or _fits(table, console):
+                break
+        pieces.append(table)
+        left = left[count:]
+    return pieces
+
+
 def _fits(table: Table, console: Console) -> bool:
     return console.measure(table, options=console.options.update(max_width=WIDE)).maximum <= console.width
 
 
-def _drawn(title: str, caption: str, columns: Sequence[str], lines: Sequence[dict[str, str]]) -> Table:
+def _drawn(
+    title: str, caption: str, columns: Sequence[str], lines: Sequence[dict[str, str]], *, markup: bool = False
+) -> Table:
+    """The drawing; with `markup` cells are escaped already and may have markup of ours."""
     from rich import box
-    from rich.markup import escape
+    from rich.markup import escape, render
     from rich.table import Table
 
     table = Table(
@@ -105,7 +136,7 @@ def _drawn(title: str, caption: str, columns: Sequence[str], lines: Sequence[dic
         caption_justify="left",
     )
     for name in columns:
-        widest = max(len(name), *(len(line[name]) for line in lines))
+        widest = max(len(name), *(len(render(line[name])) if markup else len(line[name]) for line in lines))
         if name == "runner":
             table.add_column(name, overflow="fold", min_width=8)
         elif name == "slice":
@@ -113,7 +144,7 @@ def _drawn(title: str, caption: str, columns: Sequence[str], lines: Sequence[dic
         else:
             table.add_column(escape(name), justify="right", no_wrap=True, min_width=widest)  # half a number is none
     for line in lines:
-        table.add_row(*(escape(line[name]) for name in columns))
+        table.add_row(*(line[name] if markup else escape(line[name]) for name in columns))
     return table
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from unimp_bench.places import Home
+    from unimp_bench.wide import Wide
 
 _STDOUT = Path("-")
 
@@ -28,6 +29,9 @@ def leaderboard(
     by: Annotated[
         str | None, typer.Option(help="show slices by domain, history, popularity, picture or query instead")
     ] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="one table a task and cohort, its main metrics as columns")
+    ] = False,
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="also write all rows and columns; - = here"),
@@ -50,22 +54,30 @@ def leaderboard(
     tier's best. Runs with --limit are not in it; runs on an earlier build of
     a dataset are in the CSV and JSON files only. Runners marked * read the
     synthetic shop's truth: they are ceilings, not systems, and have no tier.
+    Several seeds are one row: its interval speaks of other users, ± of other
+    seeds, and a tier wants a difference to stand out against both. With
+    --slices or --by, CSV and JSON hold the slices of the rows shown. With
+    --wide, bold is what no test tells apart from the best of its column.
     "peak MB" is the highest memory of the whole process while the runner
     fitted and answered: libraries, and what runs before it in the same
     command left behind, are part of it.
 
-    Example: unimp-bench leaderboard --task search --csv leaderboard.csv
+    Example:
+        unimp-bench leaderboard --task search --csv leaderboard.csv
+        unimp-bench leaderboard --wide --latex tables.tex
     """
     import polars as pl
 
     from unimp_bench.board import current, rows
     from unimp_bench.slices import DIMENSIONS
-    from unimp_bench.tasks.spec import TASKS
+    from unimp_bench.wide import wide as side_by_side
 
     home = ctx.obj
     _check_names(home, dataset, task, cohort, metric)
     if by is not None and by not in DIMENSIONS:
         raise UnknownNameError("slice dimension", by, DIMENSIONS)
+    if wide and (slices or by is not None):
+        raise ConfigError("--wide shows whole cohorts; leave out --slices and --by, or --wide")
     wanted = {"csv": csv, "json": json, "markdown": markdown, "latex": latex}
     here = [name for name, path in wanted.items() if path == _STDOUT]
     if len(here) > 1:
@@ -74,13 +86,11 @@ def leaderboard(
     board = rows(home, dataset, task)
     if cohort is not None:
         board = board.filter(pl.col("cohort") == cohort)
-    shown = current(home, board)
-    if metric is None:
-        first = {name: spec.metric for name, spec in TASKS.items()}
-        shown = shown.filter(pl.col("metric") == pl.col("task").replace_strict(first, return_dtype=pl.String))
-    elif metric != "all":
-        shown = shown.filter(pl.col("metric") == metric)
-    _export(home, wanted, {"csv": board, "json": board, "markdown": shown, "latex": shown})
+    shown = _chosen(current(home, board), metric, wide)
+    sliced = _sliced(home, shown, by) if slices or by is not None else None
+    listed = board if sliced is None else sliced
+    tables = side_by_side(shown, whole=metric is not None) if wide else None
+    _export(home, wanted, {"csv": listed, "json": listed, "markdown": shown, "latex": shown}, tables)
     if board.height == 0:
         err.print("no finished run yet; `unimp-bench run --model floors` makes some", markup=False)
         return
@@ -89,8 +99,13 @@ def leaderboard(
     if shown.height == 0 and metric not in (None, "all"):
         has = board["metric"].unique(maintain_order=True).to_list()
         err.print(f"no row has the metric {metric}; there are {', '.join(has)}", markup=False)
-    if not here:
-        _show(home, shown, slices, by)
+    if here:
+        return
+    if tables is not None:
+        for one in tables:
+            _show_wide(one)
+    else:
+        _show(shown, sliced, slices, by)
 
 
 def _check_names(home: Home, dataset: str | None, task: str | None, cohort: str | None, metric: str | None) -> None:
@@ -111,6 +126,20 @@ def _check_names(home: Home, dataset: str | None, task: str | None, cohort: str 
             raise UnknownNameError(kind, name, choices)
 
 
+def _chosen(board: pl.DataFrame, metric: str | None, wide: bool) -> pl.DataFrame:
+    """The rows of the metrics that are shown; a wide table chooses for itself where none is named."""
+    import polars as pl
+
+    from unimp_bench.tasks.spec import TASKS
+
+    if metric == "all" or (wide and metric is None):
+        return board
+    if metric is not None:
+        return board.filter(pl.col("metric") == metric)
+    first = {name: spec.metric for name, spec in TASKS.items()}
+    return board.filter(pl.col("metric") == pl.col("task").replace_strict(first, return_dtype=pl.String))
+
+
 def _say_unfinished(home: Home, dataset: str | None, task: str | None) -> None:
     from unimp_bench.results import unfinished
 
@@ -120,14 +149,33 @@ def _say_unfinished(home: Home, dataset: str | None, task: str | None) -> None:
         err.print(f"{many} no manifest (killed, or under way), left out: {left[0]}", markup=False)
 
 
-def _export(home: Home, wanted: dict[str, Path | None], boards: dict[str, pl.DataFrame]) -> None:
+def _sliced(home: Home, shown: pl.DataFrame, by: str | None) -> pl.DataFrame:
+    """The slices of the rows shown; `worst` marks each row's worst slice of enough examples."""
+    import polars as pl
+
+    from unimp_bench.board import LINE, TABLE
+    from unimp_bench.slices import table, worst
+
+    found = table(home, shown, by=by)
+    keys = [*TABLE, *LINE, "slice"]
+    least = worst(found).select(keys).with_columns(worst=pl.lit(True))
+    return found.join(least, on=keys, how="left", maintain_order="left").with_columns(pl.col("worst").fill_null(False))
+
+
+def _export(
+    home: Home, wanted: dict[str, Path | None], boards: dict[str, pl.DataFrame], tables: list[Wide] | None
+) -> None:
     from unimp_bench import results
+    from unimp_bench import wide as side_by_side
     from unimp_bench.exports import FORMATS, write
 
     for name, path in wanted.items():
         if path is None:
             continue
-        text = FORMATS[name](boards[name])
+        if tables is not None and name in ("markdown", "latex"):
+            text = side_by_side.markdown_text(tables) if name == "markdown" else side_by_side.latex_text(tables)
+        else:
+            text = FORMATS[name](boards[name])
         if path == _STDOUT:
             typer.echo(text, nl=False)
             continue
@@ -140,18 +188,25 @@ def _export(home: Home, wanted: dict[str, Path | None], boards: dict[str, pl.Dat
             results.rebuild(home)
 
 
-def _show(home: Home, shown: pl.DataFrame, slices: bool, by: str | None) -> None:
+def _show_wide(one: Wide) -> None:
+    from unimp_bench.cli.board_view import side_by_side
+
+    console = whole()
+    for part in side_by_side(one, console):
+        console.print(part, "")
+
+
+def _show(shown: pl.DataFrame, found: pl.DataFrame | None, slices: bool, by: str | None) -> None:
     from unimp_bench.board import LINE, TABLE
     from unimp_bench.cli.board_view import by_bucket, standings, worst_slices
-    from unimp_bench.slices import table, worst
+    from unimp_bench.slices import worst
 
     console = whole()
     tables = shown.partition_by(TABLE, maintain_order=True)
-    if not slices and by is None:
+    if found is None:
         for rows in tables:
             console.print(standings(rows, console), "")
         return
-    found = table(home, shown, by=by)
     for rows in tables:
         of_table = found.join(rows.select(*TABLE, *LINE), on=(*TABLE, *LINE), how="semi", maintain_order="left")
         if of_table.height == 0:

@@ -203,5 +203,30 @@ def _refused(path: Path, error: BaseException) -> InputError:
         return damaged(path, error)
     text = " ".join(str(error).replace(_LAST, "").split())
     if "straddling object" in text:
-        return InputError(f"row over {_CSV_BLOCK >> 20} MiB", path, "a quote may be left open; mend it")
+        return InputError(f"{_too_long(path)} over {_CSV_BLOCK >> 20} MiB", path, "a quote may be left open; mend it")
     return InputError(f"no readable table ({text[:160]})", path, "mend that row (is a quote open?) or give Parquet")
+
+
+def _too_long(path: Path) -> str:
+    """The first row of more than a block, numbered as `score` numbers rows: from 1, header and blank lines left out.
+
+    The reader refuses such a row without its number, so the file is gone through once more: a row ends at a line end
+    outside quotes, that is after an even number of them.
+    """
+    row, length, odd = -1, 0, 0  # rows before the one at hand, less the header; its bytes and quotes so far
+    with ExitStack() as stack:
+        stream = _stream(path, stack)
+        while length <= _CSV_BLOCK and (chunk := stream.read(_CSV_BLOCK)):
+            data = np.frombuffer(chunk, dtype=np.uint8)
+            inside = (np.cumsum(data == ord('"')) + odd) % 2
+            ends = np.flatnonzero((data == ord("\n")) & (inside == 0))
+            lengths = np.diff(ends, prepend=-1 - length) - 1  # without the line end
+            longest = np.flatnonzero(lengths > _CSV_BLOCK)
+            if len(longest):
+                lengths = lengths[: longest[0]]
+            row += int((lengths > 1).sum())  # a blank line may still have its carriage return
+            if len(longest):
+                break
+            length = len(data) - 1 - int(ends[-1]) if len(ends) else length + len(data)
+            odd = int(inside[-1])
+    return f"row {row + 1} below the header"

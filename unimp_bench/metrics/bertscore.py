@@ -1,7 +1,8 @@
 """BERTScore F1 (Zhang et al. 2020) by the package `bert_score`, without idf weights and baseline rescaling.
 
-The encoder comes from a local folder in the transformers format (`Models.bertscore`); nothing is downloaded. Which one
-it is decides the numbers, so compare only runs that were scored with the same. Unanswered scores 0.
+The encoder comes from a local folder in the transformers format (`Models.bertscore`, see `hub`); nothing is downloaded
+here and no code of a model is run. Which one it is decides the numbers, so compare only runs that were scored with the
+same. Unanswered scores 0.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from unimp_bench import hub
 from unimp_bench.metrics.pairs import MetricContext, paired, scores
 
 
@@ -22,12 +24,13 @@ def lacks(context: MetricContext) -> str | None:
     """Why BERTScore cannot be computed."""
     folder = context.models.bertscore
     if folder is None:
-        return "needs an encoder in models/bertscore of the home folder"
+        return context.models.why.get("bertscore", "needs an encoder in models/bertscore of the home folder")
     if not (folder / "config.json").is_file():
         return f"needs an encoder in the transformers format; {folder.name} has no config.json"
     if find_spec("bert_score") is None:
         return "needs the package bert-score, which is not installed"
-    return None
+    reason = hub.unusable(folder)
+    return f"needs an encoder that can be read; {folder.name} {reason}" if reason else None
 
 
 def _layers(folder: Path, asked: int | None) -> int:

@@ -3,8 +3,9 @@
 - clip_text_image = cosine of the query's text and the generated picture
 - clip_image_image = cosine of the target's picture and the generated one
 
-The model comes from a local folder in the transformers format (`Models.clip`); nothing is downloaded. Which one it is
-decides the numbers, so compare only runs that were scored with the same. Unanswered counts as a plain grey picture.
+The model comes from a local folder in the transformers format (`Models.clip`, see `hub`); nothing is downloaded here
+and no code of a model is run. Which one it is decides the numbers, so compare only runs that were scored with the same.
+Unanswered counts as a plain grey picture.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from unimp_bench import hub
 from unimp_bench.descriptor import decode
 from unimp_bench.errors import IncompleteError
 from unimp_bench.metrics.pairs import MetricContext, Values, paired, scores
@@ -29,11 +31,13 @@ def lacks(context: MetricContext) -> str | None:
     """Why CLIP's picture similarity cannot be computed."""
     folder = context.models.clip
     if folder is None:
-        return "needs a CLIP model in models/clip of the home folder"
+        return context.models.why.get("clip", "needs a CLIP model in models/clip of the home folder")
     if not (folder / "config.json").is_file():
         return f"needs a CLIP model in the transformers format; {folder.name} has no config.json"
     if find_spec("transformers") is None or find_spec("torch") is None:
         return "needs the packages transformers and torch, which are not installed"
+    if reason := hub.unusable(folder):
+        return f"needs a CLIP model that can be read; {folder.name} {reason}"
     return "needs the catalogue" if context.view is None else None
 
 

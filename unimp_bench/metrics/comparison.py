@@ -13,8 +13,9 @@ examples in the order of their ids, columns are systems.
   Rademacher bootstrap of the projection that `statistics` describes. In simulations at n = 150 it called generators
   that are alike different in 4 of 100 samples, and in 1 of 100 where both draw from the real distribution.
 
-Several seeds of one system are averaged within examples before they come here: the test speaks of these fitted
-systems on other users, not of systems fitted anew.
+Several seeds of one system are averaged within examples before they come here, so the sign-flip test speaks of these
+fitted systems on other users. That of systems fitted anew is `with_seeds`: the seeds' own spread is added to that of
+the users, and the larger of both p-values counts. Of a system with one seed no spread is known, so none is added.
 
 Sums are exact: values are first rounded to multiples of 2^-28 of their largest, so that additions in float64 lose
 nothing and the order in which a BLAS adds, hence the number of threads, cannot change a digit.
@@ -30,6 +31,7 @@ from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr
 
 Values = NDArray[np.float64]
 
@@ -251,16 +253,53 @@ def detectable(
         ValueError: fewer than two examples, or the aggregate has no test.
     """
     _testable(aggregate)
-    gaps = np.asarray(left, dtype=np.float64) - np.asarray(right, dtype=np.float64)
-    if len(gaps) < 2:
+    if len(left) < 2:
         raise ValueError("one example has no spread; give two or more")
+    return (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)) * _standard_error(left, right, aggregate)
+
+
+def _standard_error(left: NDArray[np.floating], right: NDArray[np.floating], aggregate: str) -> float:
+    """Standard error of the difference of two aggregates over users, from paired values `(n,)`."""
+    gaps = np.asarray(left, dtype=np.float64) - np.asarray(right, dtype=np.float64)
     error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     if aggregate == "u_statistic":
-        error *= 2
-    elif aggregate == "root_mean":
+        return 2 * error
+    if aggregate == "root_mean":
         slope = math.sqrt(float(np.mean(left))) + math.sqrt(float(np.mean(right)))
-        error = error / slope if slope else 0.0
-    return (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)) * error
+        return error / slope if slope else 0.0
+    return error
+
+
+def with_seeds(
+    p: NDArray[np.float64], values: NDArray[np.floating], aggregate: str, pooled: Sequence[Pooled]
+) -> NDArray[np.float64]:
+    """P-values `(systems, systems)` that also allow for other seeds; pairs of one seed each stay as they are.
+
+    Welch's t-test (1947) on the pooled aggregates: squared errors of users and of both systems' seeds add up, with
+    Satterthwaite's degrees of freedom. A spread over seeds of these users holds what seeds and users do together, which
+    the users' error holds too, so the sum is a little too large rather than too small.
+
+    Args:
+        p: of the sign-flip test.
+        values: one per example and system, `(n, systems)`, seeds averaged within examples.
+        aggregate: how values become one number.
+        pooled: each system's aggregates over its seeds, each computed for itself: never one root over all seeds.
+    """
+    found = p.copy()
+    n = len(values)
+    for i, j in combinations(range(len(pooled)), 2):
+        seeds = [one for one in (pooled[i], pooled[j]) if one.deviation]
+        if not seeds or n < 2:
+            continue
+        of_users = _standard_error(values[:, i], values[:, j], aggregate) ** 2
+        of_seeds = [(one.deviation or 0.0) ** 2 / one.n for one in seeds]
+        total = of_users + sum(of_seeds)
+        freedom = total**2 / (
+            of_users**2 / (n - 1) + sum(part**2 / (one.n - 1) for part, one in zip(of_seeds, seeds, strict=True))
+        )
+        t = abs(pooled[i].mean - pooled[j].mean) / math.sqrt(total)
+        found[i, j] = found[j, i] = max(found[i, j], 2 * float(stdtr(freedom, -t)))  # Student's lower tail
+    return found
 
 
 def _testable(aggregate: str) -> None:

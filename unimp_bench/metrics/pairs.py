@@ -7,7 +7,7 @@ finite number, a picture without bytes. Each metric says in its own room what su
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ Values = NDArray[np.float64]
 class Models:
     """Local folders of what is too large to be in the package; a metric whose folder is not given is not computed.
 
+    `why`: the reason, by name, where a folder is not given and more is known than that.
     `wordnet`: files `index.*`, `data.*`, `*.exc` of WordNet 3.0; where None, the usual places are searched.
     `bertscore_layers`: layer of the encoder whose states are compared; the last where None.
     """
@@ -35,6 +36,7 @@ class Models:
     bertscore_layers: int | None = None
     clip: Path | None = None
     wordnet: Path | None = None
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

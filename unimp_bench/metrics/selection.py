@@ -9,6 +9,7 @@ Chosen items are a set: naming one twice changes nothing. Unanswered, or an empt
   chosen items, an unanswered example counts as so many wrong items as there are right ones.
 - order_sensitivity = 1 - |A and B| / |A or B| (Jaccard's distance) of the sets A and B that a runner chooses when the
   same candidates stand in two orders: 0 for who does not mind. Silence is an empty set, and two silences are equal.
+  Defined for the examples that were asked again, a sample; n is their number.
 """
 
 from __future__ import annotations
@@ -61,15 +62,15 @@ def order_sensitivity(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame
 
     Args:
         first: the choices, columns of `schemas.PREDICTIONS["selection"]`.
-        second: the choices of the same runner with candidates in another order; examples that it lacks are silence.
+        second: the choices of the same runner with candidates in another order, one row an example that was asked
+            again; values of all others are null.
     """
     both = first.select("example_id", a=pl.col("item_ids").fill_null([])).join(
-        second.select("example_id", b="item_ids"), on="example_id", how="left"
+        second.select("example_id", b=pl.col("item_ids").fill_null([])), on="example_id", how="left"
     )
-    both = both.with_columns(pl.col("b").fill_null([]))
     shared = pl.col("a").list.set_intersection("b").list.len()
     either = pl.col("a").list.set_union("b").list.len()
-    value = pl.when(either > 0).then(1 - shared / either).otherwise(0.0)
+    value = pl.when(either > 0).then(1 - shared / either).when(either == 0).then(0.0)
     return both.select("example_id", value=value.cast(pl.Float64)).sort("example_id")
 
 

@@ -67,6 +67,7 @@ class MetricSpec:
     `lacks`: why the metric cannot be computed in a context; None if it can.
     `least`: fewest examples of a cohort that define it.
     `undefined`: what it means that a cohort of enough examples has no value.
+    `sampled`: some examples of a cohort only have a value; n is their number then.
     `has_interval`: whether values may be resampled and tested; not so the `shares` of a count of different things.
     """
 
@@ -82,6 +83,7 @@ class MetricSpec:
     least: int = 1
     undefined: str = "is not defined for these answers"
     has_interval: bool = True
+    sampled: bool = False
 
     def compute(self, answers: pl.DataFrame, predictions: pl.DataFrame, context: MetricContext) -> pl.DataFrame:
         """One value per answer (example_id, metric, cohort, value); arguments and errors as in `pairs.paired`."""
@@ -174,7 +176,10 @@ METRICS: dict[str, MetricSpec] = {
         _of_set("micro_f1", "selection", selection.compute),
         MetricSpec(
             *("order_sensitivity", "selection", False, "mean", False, selection.compute_order, _UNIT),
+            version=2,
             lacks=selection.lacks_order,
+            undefined="no example of this cohort was asked again",
+            sampled=True,
         ),
         MetricSpec("kid", "image", False, "u_statistic", True, image.compute, None, least=2),
         MetricSpec(

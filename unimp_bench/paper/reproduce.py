@@ -160,6 +160,8 @@ def repeat(home: Home, name: str, scratch: Path, progress: Progress | None = Non
         raise ConfigError(f"{data.name} was built anew since that run; build the old request to repeat it")
     (scratch / "data").mkdir(parents=True, exist_ok=True)
     (scratch / "data" / data.name).symlink_to(data.folder.resolve(), target_is_directory=True)
+    if home.models.is_dir():  # what the old scores stood on
+        (scratch / "models").symlink_to(home.models.resolve(), target_is_directory=True)
     new = execute.run(
         Home(scratch),
         data.name,

@@ -22,6 +22,8 @@ from unimp_bench.progress import Progress, Silent
 from unimp_bench.report.examples import browser
 from unimp_bench.report.heat import heat
 from unimp_bench.report.labels import Labels
+from unimp_bench.report.learning import learning
+from unimp_bench.report.mistakes import mistakes
 from unimp_bench.report.values import plain
 from unimp_bench.schemas import COHORTS
 from unimp_bench.scoring import suite
@@ -35,8 +37,8 @@ def collect(home: Home, dataset: Dataset, progress: Progress | None = None) -> d
     """The page's data for one dataset as it stands there now.
 
     Returns:
-        `meta`, `tasks`, `metrics`, `columns` and `rows` of the leaderboard, `runs`, `slices`, `examples` by task,
-        `items` by id and `pictures` as data addresses.
+        `meta`, `tasks`, `metrics`, `columns` and `rows` of the leaderboard, `runs`, `slices`, `curves`, `mistakes`,
+        `examples` by task, `items` by id and `pictures` as data addresses.
 
     Raises:
         ConfigError: there is no finished run of this build to report on.
@@ -70,6 +72,8 @@ def collect(home: Home, dataset: Dataset, progress: Progress | None = None) -> d
         "runs": runs,
         "rows": rows,
         "slices": heat(home, found, labels),
+        "curves": learning(home, dataset, found, labels),
+        "mistakes": mistakes(home, dataset, found, labels),
         **shown,
     }
 

@@ -69,18 +69,18 @@ def _of_task(home: Home, dataset: Dataset, task: str, labels: Labels, board: pl.
     first = board.filter(pl.col("task") == task, pl.col("metric") == TASKS[task].metric, pl.col("variant") == CLEAN)
     if first.height == 0:
         return {"systems": [], "examples": []}
-    speakers = _speakers(home, dataset, task, labels, first)
+    shown = speakers(home, dataset, task, labels, first)
     examples = dataset.examples(task, "test").select("example_id", "cohort").collect()
-    values = _values(speakers, TASKS[task].metric)
+    values = _values(shown, TASKS[task].metric)
     cohorts = [cohort for cohort in COHORTS if cohort in examples["cohort"]]
-    chosen = choose(_margins(examples, values, TASKS[task].metric, _leader(speakers)), cohorts)
+    chosen = choose(_margins(examples, values, TASKS[task].metric, _leader(shown)), cohorts)
     return {
-        "systems": [speaker.label for speaker in speakers],
-        "examples": list(_written(dataset, task, chosen, speakers, values)),
+        "systems": [speaker.label for speaker in shown],
+        "examples": list(_written(dataset, task, chosen, shown, values)),
     }
 
 
-def _speakers(home: Home, dataset: Dataset, task: str, labels: Labels, first: pl.DataFrame) -> list[Speaker]:
+def speakers(home: Home, dataset: Dataset, task: str, labels: Labels, first: pl.DataFrame) -> list[Speaker]:
     """The runs whose answers are shown, in the order of the leaderboard's first cohort."""
     latest: dict[str, Record] = {}
     for run in records(home, dataset.name, task):

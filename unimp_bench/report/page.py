@@ -21,7 +21,17 @@ from unimp_bench.places import Home, atomic
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.report.collect import collect
 
-SCRIPTS = ("base.js", "filters.js", "table.js", "plots.js", "curves.js", "examples.js", "page.js")
+SCRIPTS = (
+    "base.js",
+    "filters.js",
+    "table.js",
+    "plots.js",
+    "curves.js",
+    "learning.js",
+    "mistakes.js",
+    "examples.js",
+    "page.js",
+)
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 

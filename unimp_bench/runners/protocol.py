@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from unimp_bench import curves
 from unimp_bench.dataset import Catalogue
 from unimp_bench.progress import Progress, Silent
 
@@ -41,6 +42,18 @@ class Context:
     scratch: Path  # a folder of the runner's own, kept if the run is killed and given again on resume
     progress: Progress = field(default_factory=Silent)
     truth: Path | None = None  # the synthetic shop's truth; given to runners with `reads_truth` only
+    curve: Path | None = None  # where `record` writes; given while fitting only
+
+    def record(self, stage: str, step: int, **values: float) -> None:
+        """Keep a point of the learning curve, for the report; nothing happens where there is no curve to write.
+
+        Args:
+            stage: which part of the training, as "pretrain" or "fit".
+            step: within the stage; of equal stages and steps the last value of each name counts.
+            values: by name, as `loss=` and the validation metric's; what is not finite becomes null.
+        """
+        if self.curve is not None:
+            curves.append(self.curve, stage, step, values)
 
     def rng(self, *stage: str) -> np.random.Generator:
         """A generator of that stage's own."""

@@ -86,7 +86,7 @@ def score(
     present = set(data.examples(task, "test").select("cohort").unique().collect()["cohort"])
     with home.locked("run", digest(request)):
         done = read_manifest(folder)
-        models = scoring.models_at(home.models)
+        models = scoring.models_at(home.models, task)
         if done is not None and all(done.facts.get(k) == now for k, now in scoring.basis(task, models).items()):
             progress.say(f"{path} is scored already: {folder}")
             return folder

@@ -16,7 +16,7 @@ const ROWS = DATA.rows.map((values) => {
 
 const state = {
   task: DATA.tasks[0].name, cohort: "", metric: "", variant: "", find: "", truth: true,
-  sort: "value", descending: null, family: "", focus: "", order: "won", example: 0,
+  sort: "value", descending: null, family: "", focus: "", rater: "", order: "won", example: 0,
 };
 
 function fill(node, attributes, children) {

@@ -16,6 +16,7 @@ const isTruth = (name) => CEILINGS.has(name);
 
 function setUpExamples() {
   $("focus").addEventListener("change", (event) => update({ focus: event.target.value, example: 0 }));
+  $("rater").addEventListener("change", (event) => update({ rater: event.target.value }));
   $("order").addEventListener("change", (event) => update({ order: event.target.value, example: 0 }));
   $("family").addEventListener("change", (event) => update({ family: event.target.value }));
   $("list").addEventListener("keydown", (event) => {

@@ -3,6 +3,7 @@ function draw() {
   drawTable();
   drawPlots();
   drawSlices();
+  drawMistakes();
   drawExamples();
 }
 function drawPlots() {
@@ -10,6 +11,7 @@ function drawPlots() {
   drawCost("seconds", (row) => row.seconds, "seconds");
   drawCost("memory", (row) => row.run.peak_megabytes, "MB");
   drawRobustness();
+  drawLearning();
 }
 function update(changes) {
   Object.assign(state, changes);

@@ -1,0 +1,74 @@
+"""What the worker is asked, as JSON: to train a model, or to score all items for some histories.
+
+Replies are JSON objects, one a line: `{"step": {...}}` while it trains, then `{"done": {...}}` or
+`{"failed": {"kind": ..., "message": ...}}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Rows = Literal["next", "whole"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model, with which of RecBole's settings."""
+
+    name: str
+    ours: bool  # a class of `models.py`, else RecBole's own of that name
+    settings: dict[str, Any]  # numbers, booleans, lists and plain words only: RecBole evaluates strings
+    gpu: bool
+    trim: bool  # batches as wide as their longest history, for models to which padding is nothing
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model and keep its best weights."""
+
+    model: Model
+    feed: str  # path of `feed.npz`
+    rows: Rows  # "next": a row for every item that follows others; "whole": whole sequences, for masked models
+    copies: int  # of each whole sequence in an epoch
+    epochs: int
+    patience: int  # evaluations without a better NDCG@10 before training stops
+    eval_every: int  # epochs
+    max_seconds: float  # stop after the epoch in which so much time was spent; 0: never
+    pretrain_epochs: int  # S3-Rec's first stage
+    pretrain_batch: int
+    seed: int
+    folder: str  # for checkpoints
+    out: str  # path of the best weights
+    warm_weights: str | None  # weights of another catalogue, of which all but the item tables are taken over
+    checkpoint_seconds: float  # at least so long between two checkpoints
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score every item of the feed for each history."""
+
+    model: Model
+    feed: str
+    weights: str
+    digest: str  # sha256 of the weights
+    asked: str  # path of an .npz: `users` (rows,), `histories` (items), `starts` (rows + 1,)
+    out: str  # path of the .npy `(rows, items)` to write
+    rows: int  # rows worked on at a time; always so many, so that a row's scores do not depend on its neighbours
+    seed: int
+
+
+def write(request: Train | Score, path: Path) -> None:
+    """Keep a request as a file."""
+    kind = type(request).__name__.lower()
+    path.write_text(json.dumps({"kind": kind, **dataclasses.asdict(request)}, indent=1) + "\n")
+
+
+def read(path: Path) -> Train | Score:
+    """What `write` kept."""
+    raw = json.loads(path.read_text())
+    kind = {"train": Train, "score": Score}[raw.pop("kind")]
+    return kind(**{**raw, "model": Model(**raw["model"])})

@@ -1,0 +1,87 @@
+"""From a request to RecBole's configuration, data and model."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from recbole.config import Config
+from recbole.utils import ModelType, get_model
+
+from unimp_baselines.recbole.datasets import ATTRIBUTE, Arrays, FedPairs, FedSequences
+from unimp_baselines.recbole.models import CLASSES
+from unimp_baselines.recbole.refusals import RefusalError
+from unimp_baselines.recbole.requests import Model, Rows
+
+_LOGITS = 1 << 26  # scores of a batch at most: 256 MB, of which training keeps about three
+_SUPPORTED = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.SEQUENTIAL)
+
+
+def model_class(model: Model) -> Any:
+    """The class that a request names."""
+    return CLASSES[model.name] if model.ours else get_model(model.name)
+
+
+def configure(model: Model, items: int, seed: int, folder: str, **more: Any) -> Config:
+    """RecBole's configuration: its defaults, then ours, then the model's settings.
+
+    Raises:
+        RefusalError: a setting that neither RecBole nor the model knows, or a kind of model that needs other data.
+    """
+    cls = model_class(model)
+    if cls.type not in _SUPPORTED:
+        raise RefusalError(
+            f"it is a {cls.type.name.lower()} model; only general and sequential ones can be fed with our data"
+        )
+    ours: dict[str, Any] = {"seed": seed, "reproducibility": True, "show_progress": False, "dataset": "fed"}
+    top = min(10, items)  # of fewer items the first ten are all there are
+    ours |= {"metrics": ["NDCG"], "topk": [top], "valid_metric": f"NDCG@{top}", "metric_decimal_place": 8}
+    ours["gpu_id"] = "0" if model.gpu else ""
+    if cls.type == ModelType.SEQUENTIAL:
+        ours["MAX_ITEM_LIST_LENGTH"] = 50
+    ours |= {"item_attribute": ATTRIBUTE} if model.name == "S3Rec" else {}
+    given = {**ours, **model.settings}
+    config = _config(cls, given)
+    known = set(config.internal_config_dict) | {name for group in config.parameters.values() for name in group}
+    for name in model.settings:
+        if not model.ours and name not in known:
+            near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"see {model.name}.yaml of RecBole"
+            raise RefusalError(f"unknown setting '{name}'; {hint}")
+    config["checkpoint_dir"] = folder
+    config["eval_batch_size"] = max(1, min(4096, _LOGITS // 4 // (items + 1)))
+    if cls.type != ModelType.SEQUENTIAL:
+        config["eval_batch_size"] *= items + 1  # counted in pairs there
+    config["train_batch_size"] = batch_size(config, items)
+    for name, value in more.items():
+        config[name] = value  # paths, which must not pass through Config: it evaluates strings
+    return config
+
+
+def _config(cls: Any, given: dict[str, Any]) -> Config:
+    """The configuration; without sampled items where the model's loss, by its own default, has none."""
+    try:
+        try:
+            return Config(model=cls, dataset="fed", config_dict=dict(given))
+        except ValueError:
+            if "train_neg_sample_args" in given:
+                raise
+            return Config(model=cls, dataset="fed", config_dict={**given, "train_neg_sample_args": None})
+    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise RefusalError(f"its settings do not fit together: {error}") from None
+
+
+def batch_size(config: Config, items: int) -> int:
+    """Rows of a batch: what was asked, or fewer where the scores of all items would not fit in memory."""
+    asked = int(config["train_batch_size"])
+    if config["loss_type"] != "CE":
+        return asked
+    positions = 8 if config["transform"] == "mask_itemseq" else 1  # masked in a row, about
+    return max(1, min(asked, _LOGITS // ((items + 1) * positions)))
+
+
+def dataset_of(config: Config, feed: Arrays, rows: Rows, copies: int, trim: bool) -> FedPairs | FedSequences:
+    """The train rows."""
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return FedPairs(config, feed)
+    return FedSequences(config, feed, rows, copies, trim=trim)

@@ -1,0 +1,74 @@
+"""Answers of a trained system, task by task, in the units of the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimp.shop import Example
+from unimp.system import System
+
+Floats = NDArray[np.float32]
+TEMPERATURE = 0.7  # of picture codes
+
+
+class Answering:
+    """Asks a system; each task with the weights that were fine-tuned for it.
+
+    Args:
+        system: trained.
+        seed: of drawn picture codes.
+    """
+
+    def __init__(self, system: System, seed: int = 0) -> None:
+        self.system, self.seed = system, seed
+
+    def ranking(self, task: str, examples: Sequence[Example]) -> Floats:
+        """Scores `(n, items)` of recommendation or search."""
+        with self.system.tuned(task):
+            scores: Floats = self.system.decoder().rank(task, examples, k=100)
+        return scores
+
+    def ratings(self, examples: Sequence[Example]) -> Floats:
+        """Ratings `(n,)`: expected, or the likeliest whole one."""
+        with self.system.tuned("preference"):
+            expected, likeliest = self.system.decoder().rate(examples)
+        return expected if self.system.options.rating == "expected" else likeliest.astype(np.float32)
+
+    def selections(self, examples: Sequence[Example]) -> tuple[list[list[int]], list[Floats]]:
+        """Chosen places among the candidates, and each candidate's score."""
+        threshold = self.system.threshold
+        with self.system.tuned("selection"):
+            if threshold is None:
+                return self.system.decoder().choose(examples)
+            return self.system.decoder().choose(examples, mode="threshold", threshold=threshold)
+
+    def explanations(self, examples: Sequence[Example]) -> list[str]:
+        """One explanation an example."""
+        system = self.system
+        with system.tuned("explanation"):
+            return system.decoder().explain(examples, system.parts.encoder.decode, beams=system.options.beams)
+
+    def pictures(self, examples: Sequence[Example]) -> list[bytes | None]:
+        """PNG bytes of one picture an example (eq. 9); None where no picture can be made."""
+        system = self.system
+        if system.parts.image_tokens is None:
+            return [None] * len(examples)
+        found = system.retrieve(examples)
+        rows = []
+        for example, items in zip(examples, found, strict=True):
+            row = system.writer.retrieved(items.tolist())
+            system.writer.branch(row, "image_generation", example, learn=False)
+            rows.append(row)
+        with system.tuned("image_generation"):
+            codes = system.decoder().picture_codes(
+                rows,
+                system.parts.image_tokens.codes_per_picture,
+                temperature=TEMPERATURE,
+                seed=self.seed,
+                keys=[example.id for example in examples],
+            )
+        drawn: list[bytes | None] = list(system.parts.image_tokens.decode_png(codes))
+        return drawn

@@ -1,0 +1,196 @@
+"""What a user may choose about UniMP: every ablation of the paper is one value here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unimp.errors import UnimpError
+
+STRATEGIES = ("multi_task+efficient", "multi_task+full", "multi_task", "continue")
+
+
+@dataclass
+class Options:
+    """Choices; None takes the preset's value (`Budget`).
+
+    Args:
+        preset: sizes, `tiny`, `small`, `paper` or `mpt-1b`.
+        vision: `off` leaves out pictures and `<image>` altogether.
+        fusion: `cross_attention`; `none` gives one pooled visual vector to `<image>` (the paper's "w/o
+            cross-attention"); `early`, `late`.
+        exclusive: a text token sees its own item's picture only.
+        context_target: what of a history is learned besides the answer: `id` (released code), `attributes` (paper),
+            `both`, `none`.
+        gamma: exponent of the focal factor; 0 is plain cross-entropy.
+        norm: how token losses are averaged (`losses.NORMS`).
+        strategy: `multi_task`, then nothing, all weights (`+full`) or output rows only (`+efficient`) for each task;
+            `continue` adds task after task.
+        history: most items of a history that are read.
+        ratings, whys: whether history items show rating and explanation.
+        train_rows: `new` or `all`.
+        item_ids: `atomic`, or `semantic` for residual-quantised content codes.
+        new_domain: how a held-out domain is met: `finetune_embeddings`, `finetune_all`, `zero_shot_content`.
+        rating: what is answered as a rating: the expected value or the likeliest whole one.
+        beams: beams of an explanation; 1 is greedy.
+        recommendation_weight: task weight of recommendation; the released code takes 2.
+        effort: factor on every number of epochs and steps.
+        text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
+            parts here.
+        pretrained: folder of parts that `pretrain` made; None makes them.
+        adapt_epochs: epochs on a held-out domain.
+    """
+
+    preset: Literal["tiny", "small", "paper", "mpt-1b"] = "tiny"
+    vision: Literal["on", "off"] = "on"
+    fusion: Literal["cross_attention", "none", "early", "late"] = "cross_attention"
+    exclusive: bool = True
+    context_target: Literal["id", "attributes", "both", "none"] = "id"
+    gamma: float = 2.0
+    norm: Literal["tokens", "weights", "answers"] = "tokens"
+    strategy: Literal["multi_task+efficient", "multi_task+full", "multi_task", "continue"] = "multi_task+efficient"
+    history: int | None = None
+    ratings: bool = True
+    whys: bool = False
+    train_rows: Literal["new", "all"] | None = None
+    item_ids: Literal["atomic", "semantic"] = "atomic"
+    new_domain: Literal["finetune_embeddings", "finetune_all", "zero_shot_content"] = "finetune_all"
+    epochs: int | None = None
+    lr: float | None = None
+    rating: Literal["expected", "likeliest"] = "expected"
+    beams: int = 1
+    recommendation_weight: float = 1.0
+    effort: float = 1.0
+    text_weights: str | None = None
+    vision_weights: str | None = None
+    flamingo: str | None = None
+    image_codes: str | None = None
+    pretrained: str | None = None
+    adapt_epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if self.gamma < 0 or self.effort <= 0 or self.beams < 1 or (self.history is not None and self.history < 1):
+            raise UnimpError(
+                f"gamma={self.gamma}, effort={self.effort}, beams={self.beams}, history={self.history}; wanted "
+                "gamma >= 0, effort > 0, beams >= 1, history >= 1"
+            )
+
+    @property
+    def budget(self) -> Budget:
+        """The preset's numbers."""
+        return BUDGETS[self.preset]
+
+    def times(self, count: int) -> int:
+        """A number of epochs or steps under `effort`, at least one."""
+        return max(1, round(count * self.effort))
+
+    @property
+    def model_fusion(self) -> str:
+        """The fusion in the model's own terms (`config.FUSIONS`)."""
+        if self.vision == "off":
+            return "none"
+        return "pooled" if self.fusion == "none" else self.fusion
+
+    @property
+    def image_places(self) -> int:
+        """How often `<image>` is written: once, or once a latent for early fusion."""
+        return 4 if self.model_fusion == "early" else 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how fast a preset learns. `scratch`: no published weights, so the body is trained along."""
+
+    scratch: bool
+    history: int
+    epochs: int
+    lr: float
+    tokens: int  # ids a batch
+    questions: Mapping[str, int]  # a user and epoch; 0 is after every item
+    train_rows: Literal["new", "all"] = "all"
+    vocabulary: int = 1500  # ids of a tokenizer that is trained here
+    language_epochs: int = 1
+    language_lr: float = 2e-3
+    caption_epochs: int = 6
+    image_epochs: int = 6
+    tower: str = "tiny"
+    image_tokens: str = "tiny"
+    accumulate: int = 1
+    adapt_epochs: int = 6
+    latents_of_early: int = 4
+
+    def stage(self, options: Options) -> dict[str, Any]:
+        """Epochs and rate of the multi-task stage under the options."""
+        return {
+            "epochs": options.times(options.epochs if options.epochs is not None else self.epochs),
+            "lr": options.lr if options.lr is not None else self.lr,
+        }
+
+
+_ONE_EACH = {
+    "recommendation": 1,
+    "search": 1,
+    "preference": 1,
+    "explanation": 1,
+    "selection": 1,
+    "image_generation": 1,
+}
+BUDGETS: Mapping[str, Budget] = {
+    "tiny": Budget(
+        scratch=True,
+        history=20,
+        epochs=10,
+        lr=3e-3,
+        tokens=8192,
+        questions={
+            "recommendation": 0,
+            "search": 4,
+            "preference": 3,
+            "explanation": 2,
+            "selection": 1,
+            "image_generation": 1,
+        },
+    ),
+    "small": Budget(
+        scratch=True,
+        history=20,
+        epochs=20,
+        lr=1e-3,
+        tokens=16_384,
+        questions={
+            "recommendation": 0,
+            "search": 0,
+            "preference": 0,
+            "explanation": 0,
+            "selection": 1,
+            "image_generation": 2,
+        },
+        vocabulary=8000,
+        tower="small",
+        image_tokens="small",
+    ),
+    "paper": Budget(
+        scratch=False,
+        history=5,
+        epochs=10,
+        lr=2e-4,
+        tokens=8192,
+        questions=_ONE_EACH,
+        accumulate=2,
+        image_tokens="paper",
+        tower="paper",
+    ),
+    "mpt-1b": Budget(
+        scratch=False,
+        history=5,
+        epochs=10,
+        lr=1e-4,
+        tokens=8192,
+        questions=_ONE_EACH,
+        accumulate=2,
+        image_tokens="paper",
+        tower="paper",
+    ),
+}

@@ -1,0 +1,392 @@
+"""What a model stands on before it meets a user: tokenizer, vision tower, picture codes, a body that can read.
+
+Published weights where they are given, else small parts trained here on what training may see: the catalogue's words
+and pictures, and train reviews. Each part is made once in its folder, by rename, and taken from there ever after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import CLIPVisionConfig
+
+from unimp.config import PRESETS, UnimpConfig
+from unimp.contrastive import ContrastiveSettings, train_clip
+from unimp.errors import CheckpointError, UnimpError
+from unimp.features import ItemFeatures, encode_pictures
+from unimp.item_text import UNKNOWN
+from unimp.modeling import Unimp
+from unimp.options import Options
+from unimp.pictures import read_pictures
+from unimp.prompts import PAPER
+from unimp.published import from_published
+from unimp.semantic_ids import SemanticIds
+from unimp.shop import Items, Shop
+from unimp.text import TextEncoder, load_tokenizer, save_tokenizer, train_tokenizer
+from unimp.vision import VisionTower
+
+Report = Callable[[str, float, str], None]  # stage, share done, words
+TOKENIZER_REVIEWS = 20_000
+PICTURES = "ids.json"
+LEAST_PICTURES = 2
+
+
+@dataclass
+class Parts:
+    """The parts of one system; `tower` and `features` are None for a blind one, `codes` where no picture is made.
+
+    `codes` `(items, places)` are picture codes, -1 for items without a picture.
+    """
+
+    encoder: TextEncoder
+    tower: VisionTower | None
+    features: ItemFeatures | None
+    image_tokens: Any  # `image_tokens.ImageTokenizer`, which needs diffusers
+    codes: NDArray[np.int64] | None
+    items: int
+
+    @property
+    def has_picture(self) -> NDArray[np.bool_]:
+        """Which items have a picture that the tower saw `(items,)`."""
+        if self.features is None:
+            return np.zeros(self.items, dtype=bool)
+        present: NDArray[np.bool_] = self.features.present.numpy()
+        return present
+
+    def patches(self, pictures: Tensor) -> Tensor | None:
+        """Patch tokens `(pictures, patches, width)` of item indices."""
+        return self.features[pictures.cpu()] if self.features is not None else None
+
+
+def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
+    """The tokenizer, published or trained on the catalogue, train reviews and the questions' own words."""
+    if options.text_weights is not None:
+        return TextEncoder(load_tokenizer(options.text_weights))
+    if not (folder / "tokenizer.json").is_file():
+        save_tokenizer(train_tokenizer(tokenizer_texts(shop), options.budget.vocabulary), folder)
+    return TextEncoder(load_tokenizer(folder))
+
+
+def tokenizer_texts(shop: Shop) -> list[str]:
+    """What the tokenizer learns from. Wording that every sequence holds counts as often as it is read."""
+    asked = [
+        text.replace("{query}", "").replace("{target}", "").replace("{candidates}", "") for text in PAPER.ask.values()
+    ]
+    words = [f" {text.strip()}" for text in asked] + [" ID", " Rating", " Review", " Title", " Unknown"]
+    bodies = [f" {body}" for body in shop.items.bodies]
+    queries = [f" Query: {query}" for query in shop.log.queries]
+    reviews = [f" {text}" for text in shop.reviews[:TOKENIZER_REVIEWS]]
+    return (
+        bodies * 3 + reviews + [f" {why}" for why in shop.log.why[:TOKENIZER_REVIEWS] if why] + (words + queries) * 300
+    )
+
+
+def make_tower(
+    items: Items, encoder: TextEncoder, options: Options, seed: int, folder: Path, report: Report, device: torch.device
+) -> VisionTower | None:
+    """The frozen tower: published, or contrastively trained on the catalogue's pictures and titles.
+
+    None where so few items have a picture that nothing can be learned.
+    """
+    pool = int(PRESETS[options.preset].get("vision_pool", 1))
+    if options.vision_weights is not None:
+        return VisionTower.from_pretrained(options.vision_weights, pool=pool)
+    if not (folder / "config.json").is_file():
+        rows = [k for k, name in enumerate(items.picture_ids) if name is not None]
+        if len(rows) < LEAST_PICTURES:
+            return None
+        sizes = CLIPVisionConfig(**PRESETS[options.preset]["vision"])
+        files = items.pictures([str(items.picture_ids[k]) for k in rows])
+        names = [str(items.picture_ids[k]) for k in rows]
+        settings = ContrastiveSettings(seed=seed)
+        clip = train_clip(
+            read_pictures([files[name] for name in names], sizes.image_size, names),
+            [None if items.titles[k] == UNKNOWN else items.titles[k] for k in rows],
+            encoder,
+            sizes,
+            replace(settings, steps=options.times(settings.steps)),
+            device=device,
+            checkpoint=folder.with_suffix(".checkpoint"),
+            report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
+        )
+        VisionTower.from_clip(clip, pool=pool).save_pretrained(folder)
+    return VisionTower.from_pretrained(folder, pool=pool)
+
+
+def make_features(items: Items, tower: VisionTower, folder: Path, report: Report, device: torch.device) -> ItemFeatures:
+    """Patch tokens of every picture, computed once; `ids.json` names the pictures."""
+    wanted = sorted({name for name in items.picture_ids if name is not None})
+    note = folder / PICTURES
+    ids = json.loads(note.read_text()) if note.is_file() else wanted
+    if not set(wanted) <= set(ids):
+        ids = wanted  # a view that shows pictures which training did not
+    total = f"{tower.size_in_bytes(len(ids)) / 2**20:,.0f} MiB of patch tokens"
+    store = encode_pictures(
+        folder,
+        tower,
+        ids,
+        items.pictures,
+        device=device,
+        report=lambda done, of: report("patch tokens", done / max(of, 1), total),
+    )
+    note.write_text(json.dumps(ids))
+    return store.items(items.picture_ids)
+
+
+def make_codes(
+    items: Items, options: Options, seed: int, folder: Path, report: Report
+) -> tuple[Any, NDArray[np.int64] | None]:
+    """The image tokenizer and the codes of every item `(items, places)`; nothing where no item has a picture."""
+    from unimp.image_tokens import PRESETS as SIZES
+    from unimp.image_tokens import ImageTokenizer
+
+    ids = [name for name in items.picture_ids if name is not None]
+    if not ids:
+        return None, None
+    pictures = items.pictures(ids)
+    size = options.budget.image_tokens
+    if options.image_codes is not None:
+        made = ImageTokenizer.load_published(options.image_codes)
+    elif (folder / "config.json").is_file():
+        made = ImageTokenizer.load(folder)
+    else:
+        made = ImageTokenizer.new(size, seed=seed)
+        preset = SIZES[size]
+        steps = preset.steps or IMAGE_STEPS[size]
+        known = [pictures[name] for name in sorted(set(ids))]
+        made.train(
+            known,
+            seed=seed,
+            steps=options.times(steps),
+            preset=size,
+            report=lambda step, share, loss: report("image tokenizer", share, f"step {step}, loss {loss:.4f}"),
+            checkpoint=folder.with_suffix(".checkpoint"),
+        )
+        made.save(folder)
+    return made, codes_of(items, made)
+
+
+def codes_of(items: Items, made: Any) -> NDArray[np.int64]:
+    """Picture codes of every item `(items, places)`, -1 for those without a picture; equal pictures are coded once."""
+    names = sorted({name for name in items.picture_ids if name is not None})
+    files = items.pictures(names)
+    coded = dict(zip(names, made.encode([files[name] for name in names]), strict=True)) if names else {}
+    codes = np.full((len(items), made.codes_per_picture), -1, dtype=np.int64)
+    for row, name in enumerate(items.picture_ids):
+        if name is not None:
+            codes[row] = coded[name]
+    return codes
+
+
+IMAGE_STEPS = {"tiny": 3000, "small": 8000}  # steps, not seconds: equal seeds must give equal codes
+
+
+def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:
+    """What a body learns to read from: the catalogue's attributes and train reviews."""
+    return encoder.encode([f" {text}" for text in (*shop.items.bodies, *shop.reviews)])
+
+
+def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook: int) -> UnimpConfig:
+    """The model's configuration for this catalogue."""
+    sizes = dict(PRESETS[options.preset])
+    if options.model_fusion == "none":
+        sizes["vision"] = None
+    elif parts.tower is not None:
+        sizes["vision"] = parts.tower.model.config.to_dict()
+    if options.train_rows is not None:
+        sizes["train_rows"] = options.train_rows
+    elif options.budget.scratch:
+        sizes["train_rows"] = "all"
+    if options.image_places > 1:
+        sizes["latents"] = max(int(sizes.get("latents", 64)), options.image_places)
+    return UnimpConfig(
+        **sizes,
+        text_ids=parts.encoder.size,
+        items=len(shop.items),
+        image_codes=parts.image_tokens.codes if parts.image_tokens is not None else 0,
+        fusion=options.model_fusion,
+        exclusive=options.exclusive,
+        item_levels=levels,
+        codebook=codebook,
+    )
+
+
+def new_model(config: UnimpConfig, options: Options, seed: int) -> Unimp:
+    """A model that has learned nothing beyond its published weights, if it has any."""
+    if options.text_weights is None:
+        if not options.budget.scratch:
+            raise UnimpError(
+                f"preset '{options.preset}' needs a published language model; give --set text_weights=FOLDER-OR-NAME "
+                "and vision_weights, or take preset tiny or small"
+            )
+        torch.manual_seed(seed)
+        return Unimp(config)
+    sizes = {k: v for k, v in config.to_dict().items() if k in _SIZES}
+    return from_published(options.text_weights, vision=config.vision, flamingo=options.flamingo, seed=seed, **sizes)
+
+
+_SIZES = [
+    "text_ids",
+    "candidates",
+    "items",
+    "image_codes",
+    "item_levels",
+    "codebook",
+    "fusion",
+    "exclusive",
+    "latents",
+    "resampler_layers",
+    "resampler_heads",
+    "cross_every",
+    "cross_heads",
+    "head_width",
+    "feed_forward",
+    "gate",
+    "train_rows",
+    "vision_pool",
+]
+
+
+def semantic_codes(
+    parts: Parts, bodies: Sequence[NDArray[np.int32]], known: NDArray[np.bool_], folder: Path, seed: int
+) -> tuple[NDArray[np.int64], int]:
+    """Semantic ids of every item `(items, levels)` and the codes a level, from words and pictures.
+
+    Args:
+        parts: gives mean patch tokens.
+        bodies: ids of each item's attributes.
+        known: items that codebooks may learn from `(items,)`; others are quantised by them.
+        folder: keeps the codebooks.
+        seed: of the clustering.
+    """
+    file = folder / "semantic.safetensors"
+    features = content_features(parts, bodies)
+    if file.is_file():
+        made = SemanticIds.load(file)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        bare = SemanticIds.fit(features[known], seed=seed)
+        made = bare.grown(features[~known]) if not known.all() else bare
+        made.save(file)
+    codes = np.empty_like(made.codes)
+    codes[np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)])] = made.codes
+    return codes, int(made.codebook)
+
+
+def content_features(parts: Parts, bodies: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    """What an item is, without anyone having bought it `(items, words + width)`: weighted words, mean patch tokens.
+
+    Words are counted by ids, weighted by inverse document frequency, hashed to 128 numbers by a fixed random
+    projection, and scaled to unit length; so are mean patch tokens, centred.
+    """
+    count = len(bodies)
+    seen = np.zeros(parts.encoder.size)
+    for body in bodies:
+        seen[np.unique(body)] += 1
+    weight = np.log((count + 1) / (seen + 1))
+    project = np.random.default_rng(0).standard_normal((parts.encoder.size, 128)) / np.sqrt(128)
+    words = np.stack([weight[np.unique(b)] @ project[np.unique(b)] if len(b) else np.zeros(128) for b in bodies])
+    words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
+    found = [words]
+    if parts.features is not None:
+        mean = parts.features[torch.arange(count)].mean(1).numpy()
+        mean = mean - mean[parts.has_picture].mean(0)
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        found.append(np.where(parts.has_picture[:, None], mean, 0.0))
+    return np.concatenate(found, axis=1).astype(np.float32)
+
+
+# Keeping
+
+
+def save_parts(parts: Parts, made: Path, folder: Path) -> None:
+    """Put the parts that were made in `made` beside a saved model; files are linked, where the disk can, not copied."""
+    for name in ("tokenizer", "tower", "features", "images"):
+        if (made / name).is_dir():
+            _link_tree(made / name, folder / name)
+    if parts.encoder is not None and not (folder / "tokenizer").is_dir():
+        raise CheckpointError(f"{made} holds no tokenizer; fit again")
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.is_dir():
+            _link_tree(file, target / file.name)
+            continue
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
+
+
+def load_parts(folder: Path, items: Items, options: Options, work: Path, report: Report, device: torch.device) -> Parts:
+    """The parts that `save_parts` kept, for a catalogue's words and pictures."""
+    encoder = TextEncoder(load_tokenizer(folder / "tokenizer"))
+    tower = features = tokens = codes = None
+    if (folder / "tower").is_dir():
+        tower = VisionTower.from_pretrained(folder / "tower", pool=int(PRESETS[options.preset].get("vision_pool", 1)))
+        store = folder / "features"
+        known = json.loads((store / PICTURES).read_text()) if (store / PICTURES).is_file() else []
+        shown = {name for name in items.picture_ids if name is not None}
+        features = make_features(items, tower, store if shown <= set(known) else work / "features", report, device)
+    if (folder / "images").is_dir():
+        from unimp.image_tokens import ImageTokenizer
+
+        tokens = ImageTokenizer.load(folder / "images")
+        codes = codes_of(items, tokens)
+    return Parts(encoder, tower, features, tokens, codes, len(items))
+
+
+def catalogue_hash(ids: Sequence[str]) -> str:
+    """Names a catalogue: its item ids in order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def read_facts(file: Path) -> dict[str, Any]:
+    """The note beside a saved system.
+
+    Raises:
+        CheckpointError: it is not there or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text())
+        facts["catalogue"], facts["options"], facts["heads"]
+    except (OSError, ValueError, KeyError) as problem:
+        raise CheckpointError(f"{file} is no whole UniMP system ({problem}); fit it again") from problem
+    return facts
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Weights of one file.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(f"{file} is damaged ({problem}); fit it again") from problem
+
+
+def sizes(model: Unimp, parts: Parts) -> dict[str, int]:
+    """Parameters of the model and of each part that answers."""
+    found = {"model": sum(p.numel() for p in model.parameters())}
+    if parts.tower is not None:
+        found["tower"] = sum(p.numel() for p in parts.tower.parameters())
+    if parts.image_tokens is not None:
+        found["image_tokens"] = int(parts.image_tokens.parameters)
+    return found

@@ -1,0 +1,197 @@
+"""UniMP as a runner of the benchmark: frames in, frames out. The only module here that knows unimp_bench and polars."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, ParamSpec, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from unimp import folders
+from unimp.answering import Answering
+from unimp.errors import UnimpError
+from unimp.options import Options
+from unimp.shop import Example, Items, Shop
+from unimp.system import System
+from unimp_bench.dataset import Catalogue
+from unimp_bench.errors import ConfigError
+from unimp_bench.progress import Progress
+from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.schemas import IMAGE
+
+P, R = ParamSpec("P"), TypeVar("R")
+_ROWS = 2000  # examples answered together
+_EXAMPLE = ["example_id", "user_id", "position", "cohort", "history", "query", "target_item_id", "candidates"]
+_ANSWER = ["item_ids", "rating", "text"]
+
+
+@dataclass
+class UniMP(Options):
+    """UniMP (Wei et al., ICLR 2024). Its parameters are the fields of `unimp.options.Options`."""
+
+    _system: System | None = field(default=None, init=False, repr=False, compare=False)
+    _folder: Path | None = field(default=None, init=False, repr=False, compare=False)
+    _view: Catalogue | None = field(default=None, init=False, repr=False, compare=False)
+
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"recommendation", "preference", "explanation", "selection", "search", "image_generation"}
+    )
+    cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain", "new_user", "new_domain"})
+    version: ClassVar[int] = 1
+    reads_truth: ClassVar[bool] = False
+    joint: ClassVar[bool] = True
+    examples_a_part: ClassVar[int] = _ROWS
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing, in the toolkit's own words."""
+        _in_one_line(super().__post_init__)()
+
+    @property
+    def device(self) -> str:
+        """What it runs on."""
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+    @property
+    def options(self) -> Options:
+        """The parameters alone."""
+        return Options(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Options)})
+
+    def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
+        """Make all parts and train on every task at hand."""
+        shop = shop_of(data)
+        system = System(self.options, seed=context.seed)
+        with _Told(context.progress) as told:
+            _in_one_line(system.fit)(
+                shop, context.scratch, report=told, record=getattr(context, "record", None), tasks=list(data)
+            )
+        stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in system.seconds.items())
+        context.progress.say(f"unimp: {stages}")
+        self._system = system
+
+    def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
+        """Learn the catalogue and the users of held-out domains, in the mode of `new_domain`."""
+        shop = shop_of(data)
+        catalogue = next(iter(data.values())).catalogue
+        system = self._system if self._folder is None else self._opened(catalogue, context)
+        assert system is not None
+        with _Told(context.progress) as told:
+            _in_one_line(system.adapt)(shop, context.scratch, report=told, record=getattr(context, "record", None))
+        self._system, self._folder = system, None
+
+    def predict(
+        self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[pl.DataFrame | ScoreBlock]:
+        """Answer examples, in blocks."""
+        system = self._opened(view, context)
+        index = view.index
+        answering = Answering(system, seed=context.seed)
+        for block in examples.iter_slices(_ROWS):
+            asked = folders.examples_of(block.select(_EXAMPLE).to_arrow(), index)
+            yield _in_one_line(_answers)(answering, task, asked, view)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned."""
+        assert self._system is not None, "nothing was fitted"
+        self._system.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Remember where it is; the catalogue to answer for is known when something is asked."""
+        self._folder, self._system, self._view = folder, None, None
+
+    def _opened(self, view: Catalogue, context: Context) -> System:
+        """The system for a catalogue, kept while the same one is asked."""
+        if self._system is None or self._view is not view:
+            if self._folder is not None:
+                self._system = _in_one_line(System.load)(self._folder, items_of(view), context.scratch)
+            self._view = view
+        assert self._system is not None, "nothing was fitted"
+        return self._system
+
+
+def _answers(answering: Answering, task: str, asked: list[Example], view: Catalogue) -> pl.DataFrame | ScoreBlock:
+    ids = [example.id for example in asked]
+    if task in ("recommendation", "search"):
+        return ScoreBlock(ids, answering.ranking(task, asked))
+    if task == "preference":
+        return pl.DataFrame({"example_id": ids, "rating": answering.ratings(asked)}, schema_overrides=_RATING)
+    if task == "explanation":
+        return pl.DataFrame({"example_id": ids, "text": answering.explanations(asked)})
+    names = view.items["item_id"].to_list()
+    if task == "selection":
+        chosen, scores = answering.selections(asked)
+        picked = [[names[e.candidates[k]] for k in places] for e, places in zip(asked, chosen, strict=True)]
+        worth = [[float(s[k]) for k in places] for s, places in zip(scores, chosen, strict=True)]
+        return pl.DataFrame({"example_id": ids, "item_ids": picked, "scores": worth}, schema_overrides=_CHOSEN)
+    pictures = [None if p is None else {"bytes": p, "path": None} for p in answering.pictures(asked)]
+    return pl.DataFrame({"example_id": ids, "image": pictures}, schema_overrides={"image": IMAGE})
+
+
+_RATING = {"rating": pl.Float32}
+_CHOSEN = {"item_ids": pl.List(pl.String), "scores": pl.List(pl.Float32)}
+
+
+def items_of(catalogue: Catalogue) -> Items:
+    """A catalogue in the model's terms."""
+    return folders.items_of(catalogue.items.to_arrow(), catalogue.text_fields, catalogue.images)
+
+
+def shop_of(data: Mapping[str, TaskData]) -> Shop:
+    """What a fit may learn from, in the model's terms."""
+    first = next(iter(data.values()))
+    columns = _EXAMPLE + _ANSWER
+
+    def table(frame: pl.LazyFrame) -> pa.Table:
+        return frame.select(columns).collect().to_arrow()
+
+    return folders.shop_of(
+        items_of(first.catalogue),
+        first.interactions.collect().to_arrow(),
+        {task: table(one.train) for task, one in data.items()},
+        {task: table(one.valid) for task, one in data.items()},
+    )
+
+
+class _Told:
+    """Passes a stage's share of work on as a progress bar of a thousand parts."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.stage, self.done = progress, "", 0
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.stage:
+            self.progress.finish()
+        self.stage, self.done = "", 0
+
+    def __call__(self, stage: str, share: float, words: str) -> None:
+        if stage != self.stage:
+            self._close()
+            self.stage = stage
+            self.progress.start(f"unimp: {stage}", 1000, "parts")
+        now = int(share * 1000)
+        if now > self.done:
+            self.progress.advance(now - self.done)
+            self.done = now
+
+
+def _in_one_line(work: Callable[P, R]) -> Callable[P, R]:
+    """The same function with the model's own errors as the toolkit's."""
+
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except UnimpError as error:
+            raise ConfigError(f"unimp: {error}") from error
+
+    return wrapped

@@ -1,0 +1,128 @@
+"""Rows that are learned before and beside the users' own: plain text, captions, pictures from retrieved items.
+
+Each is a `Rows` in the sense of the training loop: numbered rows, the same for the same number and epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimp.batching import Plan, Rows, rng_of
+from unimp.sequence import CONTEXT, Piece, Row, Writer
+from unimp.shop import Example, Ints, Shop
+
+Ids = NDArray[np.int32]
+BLOCK = 256  # ids of text in a row
+
+
+class Text(Rows):
+    """Texts end to end, in rows of `BLOCK` ids, every id learned: what teaches a body to read.
+
+    Their order is drawn anew each epoch, so that no two neighbours are learned as one text.
+    """
+
+    def __init__(self, shop: Shop, writer: Writer, texts: Sequence[Ids], tokens: int, seed: int) -> None:
+        super().__init__(shop, writer, Plan({}, tokens), seed)
+        self.texts = texts
+        self._of: tuple[int, NDArray[np.int64]] | None = None
+        self._total = sum(len(text) + 1 for text in texts)
+
+    def __len__(self) -> int:
+        return max(1, -(-self._total // BLOCK))
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Every row but the last is full."""
+        return np.full(len(self), BLOCK + 1, dtype=np.int64)
+
+    def row(self, number: int, epoch: int) -> list[Row]:
+        """A row of an epoch's text."""
+        known = self._of
+        if known is None or known[0] != epoch:
+            end = self.writer.vocabulary.end
+            order = rng_of(self.seed, epoch, 3).permutation(len(self.texts))
+            flat = [np.append(self.texts[k], end).astype(np.int64) for k in order]
+            self._of = known = (epoch, np.concatenate(flat) if flat else np.zeros(0, np.int64))
+        ids = known[1][number * BLOCK : (number + 1) * BLOCK].tolist()
+        row = Row()
+        self.writer._put(row, Piece.of([self.writer.vocabulary.end]), 0, 0, CONTEXT, 1.0)
+        self.writer._put(row, Piece.of(ids, learned=True), 0, 1, CONTEXT, 1.0)
+        return [row]
+
+
+class Captions(Rows):
+    """One item a row: its attributes from its picture, its id from both (the paper's context reconstruction).
+
+    `writer` must be of context `both` or `attributes`.
+    """
+
+    def __len__(self) -> int:
+        return len(self.shop.items)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """The items' own."""
+        return np.fromiter((len(body) + 5 for body in self.writer.bodies), np.int64, len(self))
+
+    def row(self, number: int, epoch: int) -> list[Row]:
+        """The row of an item."""
+        nothing = np.full(1, np.nan, dtype=np.float32)
+        return [self.writer.trunk(np.array([number]), nothing, [None])]
+
+
+class Pictures(Rows):
+    """Picture codes from retrieved items and a query (eq. 9), one example a row.
+
+    Args:
+        examples: what is asked, with the answer's item.
+        retrieved: items found for each `(n, k)`, never the answer itself.
+    """
+
+    def __init__(
+        self, shop: Shop, writer: Writer, examples: Sequence[Example], retrieved: Ints, tokens: int, seed: int
+    ) -> None:
+        super().__init__(shop, writer, Plan({}, tokens), seed)
+        self.examples, self.retrieved = examples, retrieved
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """All alike."""
+        return np.full(len(self), len(self.row(0, 0)[0]) if len(self) else 1, dtype=np.int64)
+
+    def row(self, number: int, epoch: int) -> list[Row]:
+        """The row of an example."""
+        row = self.writer.retrieved([int(i) for i in self.retrieved[number] if i >= 0])
+        self.writer.branch(row, "image_generation", self.examples[number])
+        return [row]
+
+
+def log_examples(shop: Shop, task: str, a_user: int, seed: int, keep: Callable[[int], bool]) -> list[Example]:
+    """Examples with their full history, drawn from the rows of the log that a task learns, so many a user.
+
+    `keep` says whether an item may be an answer.
+    """
+    log, found = shop.log, []
+    for user in range(log.users):
+        first, last = int(log.offsets[user]), int(log.offsets[user + 1])
+        rows = first + np.flatnonzero(log.learned[task][first:last])
+        rows = np.array([row for row in rows if keep(int(log.item[row]))], dtype=np.int64)
+        if a_user and len(rows) > a_user:
+            rows = np.sort(rng_of(seed, user, 4).choice(rows, a_user, replace=False))
+        for row in rows.tolist():
+            before = slice(first, row)
+            found.append(
+                Example(
+                    id=f"{user}:{row - first}",
+                    cohort="in_domain",
+                    history=log.item[before],
+                    ratings=log.rating[before],
+                    whys=list(log.why[first:row]),
+                    query=log.queries[log.query[row]] if log.query[row] >= 0 else None,
+                    target=int(log.item[row]),
+                    answer_items=(int(log.item[row]),),
+                )
+            )
+    return found

@@ -1,0 +1,108 @@
+"""How an epoch is judged: each task's first metric on validation examples, and one number to choose by.
+
+    recommendation, search   NDCG@5 over the catalogue, history items left out
+    preference               1 / (1 + RMSE) of the expected rating
+    selection                macro F1 of what is chosen
+    explanation              exp(-loss) of the answer's ids, the mean probability of an id
+
+The one number is their mean. All lie between 0 and 1 and more is better. The test set is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from unimp.batching import collate
+from unimp.losses import focal
+from unimp.modeling import Unimp
+from unimp.shop import Example, Shop
+
+if TYPE_CHECKING:
+    from unimp.system import System
+
+MOST = 400  # examples of a task
+
+
+class Validation:
+    """Validation of some tasks; calling it gives the metrics of a model."""
+
+    select, higher = "mean", True
+
+    def __init__(self, system: System, shop: Shop, tasks: Sequence[str]) -> None:
+        self.system = system
+        self.examples: dict[str, list[Example]] = {}
+        for task in tasks:
+            known = list(shop.valid.get(task, ()))
+            order = np.random.default_rng([system.seed, 5]).permutation(len(known))[:MOST]
+            if known:
+                self.examples[task] = [known[k] for k in sorted(order)]
+        if not self.examples:  # nothing to choose by: the last epoch is taken
+            self.examples = {}
+
+    def __call__(self, model: Unimp) -> dict[str, float]:
+        """Metrics, and `mean` of them."""
+        found = {task: self._of(task, examples, model) for task, examples in self.examples.items()}
+        return {**{f"valid_{task}": value for task, value in found.items()}, "mean": _mean(found.values())}
+
+    def _of(self, task: str, examples: list[Example], model: Unimp) -> float:
+        decoder = self.system.decoder()
+        if task in ("recommendation", "search"):
+            return ndcg(decoder.rank(task, examples, k=50), examples)
+        if task == "preference":
+            expected, _ = decoder.rate(examples)
+            true = np.array([e.answer_rating for e in examples], dtype=np.float64)
+            return float(1 / (1 + np.sqrt(np.mean((expected - true) ** 2))))
+        if task == "selection":
+            chosen, _ = decoder.choose(examples)
+            return f1(chosen, examples)
+        return self._probability(task, examples, model)
+
+    @torch.no_grad()
+    def _probability(self, task: str, examples: list[Example], model: Unimp) -> float:
+        system, losses = self.system, []
+        model.eval()
+        for start in range(0, len(examples), 16):
+            rows = []
+            for example in examples[start : start + 16]:
+                row = system.writer.trunk(example.history, example.ratings, example.whys)
+                row.labels = [-100] * len(row)
+                system.writer.branch(row, task, example)
+                rows.append(row)
+            batch = collate(rows, system.parts.has_picture, system.vocabulary.pad).to(model.device)
+            patches = system.parts.patches(batch.pictures) if len(batch.pictures) else None
+            logits, places = model.supervised(batch, patches.to(model.device) if patches is not None else None)
+            losses.append(focal(logits, batch.labels.flatten()[places], 0.0).cpu())
+        return float(torch.exp(-torch.cat(losses).mean()))
+
+
+def ndcg(scores: np.ndarray, examples: Sequence[Example], k: int = 5) -> float:  # type: ignore[type-arg]
+    """NDCG@k of scores `(n, items)`; history items are left out, equal scores count against the answer."""
+    total = 0.0
+    for row, example in zip(scores, examples, strict=True):
+        own = row.copy()
+        answer = example.answer_items[0]
+        target = own[answer]
+        own[example.history] = -np.inf
+        own[answer] = -np.inf
+        rank = int((own >= target).sum())
+        total += 1 / np.log2(rank + 2) if rank < k else 0.0
+    return total / max(len(examples), 1)
+
+
+def f1(chosen: Sequence[Sequence[int]], examples: Sequence[Example]) -> float:
+    """Macro F1 of chosen places among candidates."""
+    values = []
+    for places, example in zip(chosen, examples, strict=True):
+        picked = {example.candidates[k] for k in places}
+        hits = len(picked & set(example.answer_items))
+        values.append(2 * hits / max(len(picked) + len(example.answer_items), 1))
+    return float(np.mean(values)) if values else 0.0
+
+
+def _mean(values: object) -> float:
+    listed = [float(v) for v in values]  # type: ignore[attr-defined]
+    return float(np.mean(listed)) if listed else 0.0

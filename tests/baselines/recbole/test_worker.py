@@ -1,0 +1,146 @@
+"""The worker process: what it says when something is wrong, and that a killed training goes on where it stood."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from unimp_baselines.recbole import client, requests
+from unimp_baselines.recbole.generic import RecBole
+from unimp_baselines.recbole.mf import MF
+from unimp_baselines.recbole.s3rec import S3Rec
+from unimp_baselines.recbole.sasrec import SASRec
+
+from unimp_bench.dataset import Dataset
+from unimp_bench.errors import ConfigError, IncompleteError, UnknownNameError
+from unimp_bench.fitting import task_data
+from unimp_bench.runners.protocol import Context
+
+SMALL: dict[str, Any] = {"embedding": 8, "epochs": 6, "batch": 32, "patience": 100}
+
+
+def fitted(shop: Dataset, runner: Any, folder: Path) -> dict[str, Any]:
+    """Weights after a fit in this folder."""
+    folder.mkdir(exist_ok=True)
+    data = {"recommendation": task_data(shop, "recommendation", new_domains=False)}
+    runner.fit(data, Context(0, folder))
+    weights: dict[str, Any] = torch.load(folder / "weights.pt", weights_only=True)["parameters"]
+    return weights
+
+
+@pytest.mark.parametrize(
+    "name", ["mf", pytest.param("sasrec", marks=pytest.mark.slow), pytest.param("s3rec", marks=pytest.mark.slow)]
+)
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    made: dict[str, Any] = {
+        "mf": lambda: MF(**SMALL),
+        "sasrec": lambda: SASRec(**SMALL, inner=8),
+        "s3rec": lambda: S3Rec(**SMALL, inner=8, pretrain_epochs=3),
+    }
+    undisturbed = fitted(shop, made[name](), tmp_path / "a")
+    real = client.Worker.ask
+    seen: list[int] = []
+    kept = requests.Train.__init__
+
+    def often(self: Any, **values: Any) -> None:
+        kept(self, **{**values, "checkpoint_seconds": 0.0})
+
+    def killing(self: client.Worker, request: Any, file: Path, step: Any = None) -> dict[str, Any]:
+        def deadly(values: Mapping[str, Any]) -> None:
+            if values["stage"] == "fit":
+                seen.append(values["epoch"])
+                if len(seen) == 4:
+                    assert self.pid is not None
+                    os.kill(self.pid, signal.SIGKILL)
+
+        return real(self, request, file, deadly)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.Train, "__init__", often)
+        patch.setattr(client.Worker, "ask", killing)
+        with pytest.raises(client.WorkerError, match=r"killed by signal 9 .* run the same command again"):
+            fitted(shop, made[name](), tmp_path / "b")
+        resumed = fitted(shop, made[name](), tmp_path / "b")
+    assert seen[3] == 4
+    assert seen[4] > 3  # it did not begin anew
+    assert undisturbed.keys() == resumed.keys()
+    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
+
+
+def test_a_crash_is_one_line_with_its_last_words(tmp_path: Path) -> None:
+    model = requests.Model("MF", True, {}, False, False)
+    lost = requests.Score(model, str(tmp_path / "gone.npz"), "", "", "", str(tmp_path / "out.npy"), 8, 0)
+    with pytest.raises(
+        client.WorkerError, match=r"ended with code 1 at MF \(score\).*FileNotFoundError.*gone.npz"
+    ) as told:
+        client.shared().ask(lost, tmp_path / "request.json")
+    assert "\n" not in str(told.value)
+
+
+def test_a_loss_that_is_no_number_is_told(shop: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"MF through RecBole: the loss is (NaN|nan|inf) in epoch \d+; set a lower lr"
+    ):
+        fitted(shop, MF(**{**SMALL, "lr": 1e30, "epochs": 20}), tmp_path / "a")
+
+
+def test_without_recbole_the_extra_is_named(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs RecBole.*pip install --no-deps recbole==1.2.1"):
+        fitted(shop, MF(), tmp_path / "a")
+
+
+def test_changed_weights_are_not_taken_up(shop: Dataset, tmp_path: Path) -> None:
+    runner = MF(**{**SMALL, "epochs": 1})
+    fitted(shop, runner, tmp_path / "a")
+    state = tmp_path / "state"
+    state.mkdir()
+    runner.save(state)
+    with (state / "weights.pt").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(IncompleteError, match=r"weights.pt is missing or was changed"):
+        MF().load(state)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model": "SASRek"}, "unknown RecBole model 'SASRek'; did you mean SASRec"),
+        ({"model": "SASRec", "set": "n_layers"}, "is no key=value"),
+        ({"model": "SASRec", "set": "loss_type=__import__('os')"}, "is no key=value"),
+        ({"model": "SASRec", "lr": 0.0}, "recbole:SASRec: lr=0.0"),
+    ],
+)
+def test_generic_models_refuse_what_they_do_not_know(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises((UnknownNameError, ConfigError), match=message.replace("(", r"\(")):
+        RecBole(**wrong)
+
+
+def test_an_unknown_setting_is_answered_with_the_nearest(shop: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'n_layer'; did you mean n_layers"):
+        fitted(shop, RecBole(**SMALL, model="SASRec", set="n_layer=1"), tmp_path / "a")
+
+
+def test_general_models_claim_known_users_only() -> None:
+    assert RecBole(model="EASE").cohorts == {"in_domain"}
+    assert RecBole(model="LightSANs").cohorts == {"in_domain", "new_user", "new_domain"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"embedding": 0}, {"epochs": 0}, {"lr": 0.0}, {"patience": -1}, {"embedding": 9, "heads": 2}]
+)
+def test_parameters_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"SASRec: {next(iter(wrong))}="):
+        SASRec(**wrong)
+
+
+def test_s3rec_without_pretraining_is_refused() -> None:
+    with pytest.raises(ConfigError, match="without pre-training, run sasrec"):
+        S3Rec(pretrain_epochs=0)

@@ -1,0 +1,96 @@
+"""A built dataset read by pyarrow alone says the same as the toolkit."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+pytest.importorskip("torch")
+
+from unimp import folders, prompts
+from unimp.errors import UnimpError
+from unimp.item_text import body
+
+from tests import shop as small
+from unimp_bench.places import Home
+from unimp_bench.tasks.item_texts import ItemTexts, TextField, text_fields
+from unimp_bench.tasks.styles import STYLES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = Home(tmp_path_factory.mktemp("home"))
+    return small.build(home).folder
+
+
+def test_items_read_as_the_toolkit_writes_them() -> None:
+    items = small.items().sort("item_index")
+    fields = text_fields(items, "paper")
+    theirs = ItemTexts.of(items, fields).rows["body"].to_list()
+    ours = [body(row, [(f.label, f.source) for f in fields]) for row in items.to_dicts()]
+    assert ours == theirs
+
+
+def test_every_source_of_a_field_reads_alike() -> None:
+    items = small.items().sort("item_index")
+    fields = [
+        TextField("A", "categories:1"),
+        TextField("B", "categories:7"),
+        TextField("C", "attributes:x"),
+        TextField("D", "price_usd"),
+    ]
+    theirs = ItemTexts.of(items, fields).rows["body"].to_list()
+    assert [body(row, [(f.label, f.source) for f in fields]) for row in items.to_dicts()] == theirs
+
+
+@pytest.mark.parametrize("style", ["paper", "official_code"])
+def test_questions_are_worded_as_the_toolkit_words_them(style: str) -> None:
+    for task, asked in prompts.STYLES[style].ask.items():
+        assert STYLES[style].ask[task] == f"{asked} <answer>" or "{target}" in asked or task == "selection"
+
+
+def test_a_folder_gives_the_log_and_what_each_task_learns(folder: Path) -> None:
+    shop = folders.read_folder(folder)
+    log = shop.log
+    assert log.users == 20
+    assert set(shop.tasks) == {"recommendation", "search", "preference", "explanation", "selection", "image_generation"}
+    assert not log.learned["recommendation"][log.offsets[:-1]].any()  # a first row has no history
+    assert log.learned["recommendation"].sum() == len(log.item) - log.users
+    assert all(example.history.max() < len(shop.items) for example in shop.valid["recommendation"])
+    names = [name for name in shop.items.picture_ids if name is not None]
+    assert set(shop.items.pictures(names)) == set(names)
+
+
+def test_held_out_domains_are_read_on_request_only(folder: Path) -> None:
+    regular, office = folders.read_folder(folder), folders.read_folder(folder, new_domains=True)
+    domains = np.array(regular.items.domains)
+    assert set(domains[regular.log.item]) == {"toys"}
+    assert set(domains[office.log.item]) == {"office"}
+
+
+def test_a_folder_that_is_no_dataset_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnimpError, match="no finished dataset") as refused:
+        folders.read_folder(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_reading_needs_no_polars() -> None:
+    assert isinstance(folders.NEW_DOMAIN, str)
+    import subprocess
+
+    code = "import sys, unimp.folders, unimp.system; assert 'polars' not in sys.modules and 'unimp_bench' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_examples_without_answers_are_read(folder: Path) -> None:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "visible/tasks/preference/test.examples.parquet")
+    shop = folders.read_folder(folder)
+    examples = folders.examples_of(table, {item: k for k, item in enumerate(shop.items.ids)})
+    assert len(examples) == table.num_rows
+    assert all(one.target is not None and one.answer_rating is None for one in examples)
+    assert isinstance(table, pa.Table)
