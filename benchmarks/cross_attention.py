@@ -19,6 +19,7 @@ import time
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
 from unimp.fusion import GatedCrossAttention, Media
 from unimp.resampler import join_heads, split_heads
 from unimp.routes import Routes

@@ -42,6 +42,7 @@ PATCHES = 16
 def measure(way: str, levels: int, examples: int, items: int, batch: int) -> dict[str, object]:
     """Seconds, peak memory and the lists that one way finds."""
     import torch
+
     from unimp.config import PRESETS, UnimpConfig
     from unimp.decoding import Decoder
     from unimp.modeling import Unimp
@@ -97,6 +98,7 @@ def by_generate(decoder, examples, size: int) -> list[list[int]]:
     """The first ten items of each example by `generate`."""
     import torch
     from transformers import LogitsProcessorList
+
     from unimp.batching import collate
     from unimp.trie import TrieProcessor
 
@@ -126,9 +128,9 @@ def by_generate(decoder, examples, size: int) -> list[list[int]]:
 def main() -> None:
     """Measure every way and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=64)
-    parser.add_argument("--items", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--examples", type=int, default=32)
+    parser.add_argument("--items", type=int, default=120_000)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--levels", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()

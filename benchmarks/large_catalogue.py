@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
+
 from unimp.text import TextEncoder, load_tokenizer, save_tokenizer, train_tokenizer
 from unimp.vocabulary import Vocabulary
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from unimp_baselines import floors
-from unimp_baselines.common import best_candidates
 
 from tests.shop import home_at, items
+from unimp_baselines import floors
+from unimp_baselines.common import best_candidates
 from unimp_bench import fitting, scoring
 from unimp_bench.dataset import Dataset
 from unimp_bench.metrics import spec

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unimp_bench import answers, fitting, permuting, tables
-from unimp_bench.dataset import CLEAN, Catalogue, Dataset
+from unimp_bench import answers, fitting, permuting, probes, tables
+from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, PredictionError
 from unimp_bench.fitting import NEW_DOMAIN, Asked, Fit
 from unimp_bench.keyed import string_keys
 from unimp_bench.meter import peak_megabytes, reset_peak
 from unimp_bench.places import Home, atomic
+from unimp_bench.probes import Showing
 from unimp_bench.progress import Progress
 from unimp_bench.provenance import digest
 from unimp_bench.runners.protocol import Runner
@@ -113,7 +114,7 @@ def predictions(
     progress.start(f"{job.asked.runner} on {job.spec.name}{which.name}", examples.height, "examples")
     progress.advance(examples.height - sum(chunk.height for _, chunk in todo))
     if todo:
-        view = job.data.catalogue(job.variant)
+        showing = probes.showing(job.data, job.spec.name, job.variant)
         loaded: dict[bool, Runner] = {}
         for number, chunk in todo:
             new = adapted is not None and chunk["cohort"][0] == NEW_DOMAIN
@@ -121,7 +122,7 @@ def predictions(
                 loaded = {new: (adapted if new and adapted else base).load(job.asked)}  # one model in memory at a time
             started = time.monotonic()
             reset_peak()
-            said = _ask(job, loaded[new], chunk, view, progress, rendered=which.rendered)
+            said = _ask(job, loaded[new], chunk, showing, progress, rendered=which.rendered)
             cost = {"seconds": time.monotonic() - started, "peak_megabytes": round(peak_megabytes(), 1)}
             with atomic(parts / f"part-{number:05d}.json") as draft:
                 draft.write_text(json.dumps(cost))
@@ -150,10 +151,12 @@ def _answered(job: Job, parts: Path, number: int, chunk: pl.DataFrame) -> bool:
 
 
 def _ask(
-    job: Job, runner: Runner, chunk: pl.DataFrame, view: Catalogue, progress: Progress, *, rendered: bool
+    job: Job, runner: Runner, chunk: pl.DataFrame, showing: Showing, progress: Progress, *, rendered: bool
 ) -> pl.DataFrame:
     """One chunk's checked answers."""
-    asked = answers.Asked.of(job.spec.answer, chunk, view, job.data, job.asked.seed)
+    view = showing.catalogue
+    asked = answers.Asked.of(job.spec.answer, showing.seen(chunk), view, job.data, job.asked.seed)
+    chunk = showing.shown(chunk)
     if rendered or job.variant != CLEAN:
         chunk = fitting.render(job.data, job.spec.name, chunk, view)
     context = fitting.context(job.folder, job.asked, runner, progress)

@@ -68,7 +68,7 @@ class Contrast:
 def find(home: Home, text: str, dataset: str | None = None, task: str | None = None) -> Record:
     """The run that a folder, a run id or its beginning, or a runner's name means; of several of a runner the newest.
 
-    Runs on clean items come before runs on noise variants.
+    Runs on clean items come before runs on variants; `runner@variant` means those on a variant or probe alone.
 
     Raises:
         UnknownNameError: nothing is called so.
@@ -86,14 +86,17 @@ def find(home: Home, text: str, dataset: str | None = None, task: str | None = N
         return by_id[0]
     if by_id:
         raise ConfigError(f"run id '{text}' is the beginning of {len(by_id)} ids; give more of its {_ID_DIGITS} digits")
-    named = [run for run in known if run.request["runner"] == text and run.request["limit"] is None]
+    runner, at, variant = text.partition("@")
+    whole = [run for run in known if run.request["limit"] is None and (not at or run.request["variant"] == variant)]
+    named = [run for run in whole if run.request["runner"] == runner]
     if not named:
-        names = {str(run.request["runner"]) for run in known if run.request["limit"] is None}
+        whole = [run for run in known if run.request["limit"] is None]
+        names = {run.request["runner"] + (f"@{run.request['variant']}" if at else "") for run in whole}
         raise UnknownNameError("run or runner", text, names)
     for key in ("dataset", "task"):
         found = sorted({str(run.request[key]) for run in named})
         if len(found) > 1:
-            raise ConfigError(f"runner '{text}' ran on {', '.join(found)}; choose one by --{key}")
+            raise ConfigError(f"runner '{runner}' ran on {', '.join(found)}; choose one by --{key}")
     named = [run for run in named if run.request["variant"] == CLEAN] or named
     return max(named, key=lambda run: (str(run.manifest.created), run.folder.name))
 

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from unimp_bench.dataset import Dataset
 from unimp_bench.descriptor import decode
-from unimp_bench.inspection import Asked, Person
+from unimp_bench.inspection import Asked, Person, titles
+from unimp_bench.questions import Reply
 
 _SIDE, _MARGIN, _LINE, _COLUMNS = 160, 12, 15, 6  # pixels, and tiles in a row
 _CAPTION_LINES = 3
@@ -20,6 +21,7 @@ _WHITE, _INK, _GREY = (255, 255, 255), (25, 25, 30), (225, 225, 228)
 _MOST_LISTED = _COLUMNS  # items of a ranking that are shown
 _MOST_RUNS = 4  # rankings of an example, the best ones
 _MOST_PAST = 60  # interactions, the last ones
+_MOST_ASKED = 2 * _COLUMNS  # interactions beside answers to a person's questions
 
 
 @dataclass(frozen=True)
@@ -130,3 +132,36 @@ def _items(one: Asked) -> list[str]:
     right = one.answer if isinstance(one.answer, list) else []
     lists = [said.answer[:_MOST_LISTED] for said in one.said if isinstance(said.answer, list)]
     return [*right, *one.candidates, *(item for part in lists for item in part)]
+
+
+def of_reply(data: Dataset, reply: Reply) -> bytes:
+    """One user's history beside what a runner recommended, found, rated and drew, as a PNG."""
+    view = data.catalogue()
+    past = reply.subject.history[-_MOST_ASKED:]
+    lists = {task: reply.said.get(task) or [] for task in ("recommendation", "search")}
+    shown = [*(entry["item_id"] for entry in past), *lists["recommendation"], *lists["search"]]
+    shown += [reply.item] if reply.item is not None else []
+    items = view.items.filter(view.items["item_id"].is_in(shown))
+    image_of = dict(items.select("item_id", "image_id").iter_rows())
+    pictures = view.pictures(image for image in image_of.values() if image is not None)
+
+    def tile(item: str, before: str) -> Tile:
+        return Tile(pictures.get(image_of.get(item) or ""), "\n".join(filter(None, (before, *titles(view, [item])))))
+
+    def listed(items: Sequence[str]) -> list[Tile]:
+        return [tile(item, f"#{n}") for n, item in enumerate(items, 1)]
+
+    who = f"{reply.subject.user_id} ({reply.subject.cohort}): history, oldest first"
+    opinions = ["" if entry["rating"] is None else f"{entry['rating']:g}/5" for entry in past]
+    sections = [(who, [tile(entry["item_id"], said) for entry, said in zip(past, opinions, strict=True)])]
+    if lists["recommendation"]:
+        sections.append((f"recommended by {reply.runner}", listed(lists["recommendation"])))
+    if lists["search"]:
+        sections.append((f"found for '{reply.query}'", listed(lists["search"])))
+    rating, why = (reply.said.get(task) for task in ("preference", "explanation"))
+    if reply.item is not None and (rating is not None or why):
+        about = "" if rating is None else f"{rating:.1f}/5"
+        sections.append((f"about it: {why}" if why else "rated", [tile(reply.item, about)]))
+    if "image_generation" in reply.said:
+        sections.append((f"drawn for '{reply.query}'", [Tile(reply.said["image_generation"], reply.runner)]))
+    return sheet(sections)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from unimp_bench import fitting, scoring, tables
+from unimp_bench import fitting, probes, scoring, tables
 from unimp_bench.asking import AGAIN, FIRST, Job, again, predictions, wanted_examples
 from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -60,7 +60,7 @@ def run(
         parameters: the runner's fields as strings.
         seed: of all the runner's randomness.
         limit: ask only that many examples (the first by a keyed hash); such a run never enters a leaderboard.
-        variant: name of a noise variant of the items, or "clean".
+        variant: name of a noise variant of the items, a probe (`probes.PROBES`), or "clean".
         force: fit, predict and score again although the same was done before.
         remade: ids of fits that `force` need not make again, to which it adds; runs given one set share their fits.
         resume: go on with the parts of a killed run.
@@ -68,7 +68,8 @@ def run(
 
     Raises:
         UnknownNameError: no such dataset, task, runner, parameter or variant.
-        ConfigError: the runner does not claim the task, the dataset does not yield it, or the truth is not there.
+        ConfigError: the runner does not claim the task, the dataset does not yield it, the truth is not there, or a
+            probe has nothing to take away.
         PredictionError: the runner's answers break the contract; nothing is scored then.
         IncompleteError: another process makes the same run, or the dataset was never finished.
     """
@@ -112,8 +113,10 @@ def _prepare(
     if task not in data.tasks:
         reason = data.manifest.facts.get("skipped_tasks", {}).get(task, "the dataset was built without it")
         raise ConfigError(f"{dataset} has no task {task}: {reason}; it has {', '.join(data.tasks)}")
-    if variant not in data.variants():
-        raise UnknownNameError("variant", variant, data.variants())
+    if variant not in (known := [*data.variants(), *probes.PROBES]):
+        raise UnknownNameError("variant", variant, known)
+    if reason := probes.why_not(data, variant):
+        raise ConfigError(f"{variant}: {reason}; leave it out")
     runner = registry.load(name, parameters)
     if task not in runner.tasks:
         raise ConfigError(f"runner '{name}' does not answer {task}; it answers {', '.join(sorted(runner.tasks))}")
@@ -145,7 +148,9 @@ def _prepare(
 
 
 def _variant_id(data: Dataset, variant: str) -> str | None:
-    manifest = None if variant == CLEAN else read_manifest(data.folder / "variants" / variant)
+    if variant == CLEAN or variant in probes.PROBES:
+        return probes.identity(variant)
+    manifest = read_manifest(data.folder / "variants" / variant)
     return manifest.id if manifest else None
 
 

@@ -79,6 +79,11 @@ def context(folder: Path, asked: Asked, runner: Runner, progress: Progress, *, c
     return Context(seed=asked.seed, scratch=scratch, progress=progress, truth=truth, curve=curve)
 
 
+def present(home: Home, asked: Asked, base: Fit | None = None) -> bool:
+    """Whether the fit that was asked for is there already; with `base`, its adaptation."""
+    return read_manifest(home.fit(digest(_request(asked, base)))) is not None
+
+
 def ensure(
     home: Home, asked: Asked, progress: Progress, *, remade: set[str] | None = None, base: Fit | None = None
 ) -> Fit:

@@ -26,7 +26,7 @@ class Plan:
     Args:
         questions: task to the number of its questions a user and epoch; 0 asks after every item.
         tokens: ids of a batch, padding among them.
-        separate: one row a question instead of one a user: the benchmark's alternative, and all that MPT can read.
+        separate: one row a question instead of one a user: the alternative that the benchmark measures.
         users: task to the share of users who are asked it, drawn each epoch; all where nothing is said.
     """
 

@@ -138,7 +138,14 @@ NEOX_PAPER: dict[str, Any] = {  # RedPajama-INCITE 3B
     "rotary_pct": 1.0,
     "use_parallel_residual": False,
 }
-MPT_1B: dict[str, Any] = {"model_type": "mpt", "d_model": 2048, "n_layers": 24, "n_heads": 16, "max_seq_len": 2048}
+MPT_1B: dict[str, Any] = {
+    "model_type": "mpt",
+    "d_model": 2048,
+    "n_layers": 24,
+    "n_heads": 16,
+    "max_seq_len": 2048,
+    "attn_config": {"qk_ln": True},
+}
 
 CLIP_TINY: dict[str, Any] = {
     "hidden_size": 64,
@@ -146,7 +153,7 @@ CLIP_TINY: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "image_size": 64,
-    "patch_size": 8,
+    "patch_size": 16,
     "projection_dim": 64,
 }
 CLIP_SMALL: dict[str, Any] = {
@@ -178,7 +185,7 @@ _SHARED_TINY: dict[str, Any] = {
     "feed_forward": 2,
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"text": {"model_type": "gpt_neox", **NEOX_TINY}, "vision": CLIP_TINY, "vision_pool": 2, **_SHARED_TINY},
+    "tiny": {"text": {"model_type": "gpt_neox", **NEOX_TINY}, "vision": CLIP_TINY, **_SHARED_TINY},
     "small": {
         "text": {"model_type": "gpt_neox", **NEOX_SMALL},
         "vision": CLIP_SMALL,

@@ -58,8 +58,8 @@ class ContrastiveSettings:
         seed: of weights, order and views.
     """
 
-    steps: int = 800
-    batch: int = 64
+    steps: int = 2000
+    batch: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: float = 0.05
@@ -161,8 +161,8 @@ def train_clip(
             report(step + 1, settings.steps, value)
         if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == settings.steps):
             _save(checkpoint, request, step + 1, model, optimizer)
-    clip: CLIPModel = model.clip
-    return clip.to("cpu").eval()
+    model.to("cpu").eval()
+    return model.clip
 
 
 class _Trained(nn.Module):

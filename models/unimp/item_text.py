@@ -27,10 +27,8 @@ def field_text(item: Mapping[str, Any], source: str) -> str:
         value = next((entry["value"] for entry in value or () if entry["name"] == part), None)
     elif column == "categories":
         path = [name for name in value or () if name]
-        if part:
-            value = value[int(part)] if value and len(value) > int(part) else None
-        else:
-            value = " ".join(path)
+        level = int(part) if part else None
+        value = " ".join(path) if level is None else next(iter((value or [])[level : level + 1]), None)
     words = str(value).split()[:WORDS_A_FIELD] if value else []
     return " ".join(words) or UNKNOWN
 

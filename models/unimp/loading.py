@@ -77,15 +77,17 @@ class Load:
     """One batch, ready for a forward pass.
 
     `numbers` are its rows (for messages), `key` names it within the epoch's draw, `idle` says that it is read only to
-    keep step with other processes and teaches nothing. `ids` counts its ids, padding apart.
+    keep step with other processes and teaches nothing. `ids` counts its ids, padding apart, `padded` all places. Where
+    hidden states are known, `batch` is None.
     """
 
     key: int
     numbers: Sequence[int]
-    batch: Batch
+    batch: Batch | None
     patches: Tensor | None
     targets: Targets
     ids: int
+    padded: int
     idle: bool = False
 
 
@@ -186,7 +188,7 @@ class Loader:
         if self.always and not len(batch.pictures) and self.has_picture.any():
             batch = replace(batch, pictures=torch.as_tensor([int(np.argmax(self.has_picture))]))
         patches = self.patches(batch.pictures) if len(batch.pictures) else None
-        return Load(key, numbers, batch, patches, Targets.of(batch), batch.tokens, idle)
+        return Load(key, numbers, batch, patches, Targets.of(batch), batch.tokens, batch.ids.numel(), idle)
 
 
 def in_background(made: Iterable[_T], ahead: int = 2) -> Generator[_T, None, None]:

@@ -150,8 +150,7 @@ def make_codes(
     items: Items, options: Options, seed: int, folder: Path, report: Report
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """The image tokenizer and the codes of every item `(items, places)`; nothing where no item has a picture."""
-    from unimp.image_tokens import PRESETS as SIZES
-    from unimp.image_tokens import ImageTokenizer
+    from unimp.image_tokens import FACTS, ImageTokenizer
 
     ids = [name for name in items.picture_ids if name is not None]
     if not ids:
@@ -160,17 +159,15 @@ def make_codes(
     size = options.budget.image_tokens
     if options.image_codes is not None:
         made = ImageTokenizer.load_published(options.image_codes)
-    elif (folder / "config.json").is_file():
+    elif (folder / FACTS).is_file():
         made = ImageTokenizer.load(folder)
     else:
         made = ImageTokenizer.new(size, seed=seed)
-        preset = SIZES[size]
-        steps = preset.steps or IMAGE_STEPS[size]
         known = [pictures[name] for name in sorted(set(ids))]
         made.train(
             known,
             seed=seed,
-            steps=options.times(steps),
+            steps=options.times(IMAGE_STEPS[size]),
             preset=size,
             report=lambda step, share, loss: report("image tokenizer", share, f"step {step}, loss {loss:.4f}"),
             checkpoint=folder.with_suffix(".checkpoint"),
@@ -191,7 +188,7 @@ def codes_of(items: Items, made: Any) -> NDArray[np.int64]:
     return codes
 
 
-IMAGE_STEPS = {"tiny": 3000, "small": 8000}  # steps, not seconds: equal seeds must give equal codes
+IMAGE_STEPS = {"tiny": 2500, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
 
 
 def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:

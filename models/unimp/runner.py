@@ -74,6 +74,12 @@ class UniMP(Options):
         context.progress.say(f"unimp: {stages}")
         self._system = system
 
+    def pretrain(self, data: Mapping[str, TaskData], folder: Path, context: Context) -> None:
+        """Make what all variants share: tokenizer, tower, patch tokens, picture codes, a body that can read."""
+        system = System(self.options, seed=context.seed)
+        with _Told(context.progress) as told:
+            _in_one_line(system.pretrain)(shop_of(data), folder, told)
+
     def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Learn the catalogue and the users of held-out domains, in the mode of `new_domain`."""
         shop = shop_of(data)

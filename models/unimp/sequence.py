@@ -235,7 +235,7 @@ class Writer:
         return row
 
     def branch(self, row: Row, task: str, example: Example, *, after: int = -1, learn: bool = True) -> None:
-        """Ask something after the first `after` items of the trunk (all of them by default), with its answer to learn."""
+        """Ask something after the first `after` items of the trunk, all by default, with its answer to learn."""
         piece = self.question(task, example)
         if learn:
             asked = self.answer(task, example)

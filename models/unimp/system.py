@@ -333,7 +333,7 @@ class System:
         return 1 if task == "selection" else 0
 
     def _pictures(self, shop: Shop) -> None:
-        """Learn picture codes from retrieved items; the rest of the model stays as it is but its own copy of weights."""
+        """Learn picture codes from retrieved items, in weights of the task's own."""
         if "image_generation" not in self.tasks or self.parts.codes is None:
             return
         codes = self.parts.codes
@@ -370,7 +370,9 @@ class System:
 
         Args:
             shop: the whole catalogue, and the log of the held-out domains alone.
-            folder, report, record: as for `fit`.
+            folder: of this training.
+            report: told of progress.
+            record: given the learning curve.
         """
         self.report, self.record, self.folder = report, record, folder
         self.tasks = shop.tasks
@@ -449,7 +451,7 @@ class System:
             "catalogue": making.catalogue_hash(self.item_ids),
             "threshold": self.threshold,
             "heads": sorted(self.heads),
-            "parameters": {name: count for name, count in making.sizes(self.model, self.parts).items()},
+            "parameters": making.sizes(self.model, self.parts),
         }
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 

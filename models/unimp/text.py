@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     bare.train_from_iterator((_encodable(text) for text in texts), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bare, bos_token=END, eos_token=END, unk_token=END)
+    return _wrapped(tokenizer_object=bare)
+
+
+def _wrapped(**source: Any) -> PreTrainedTokenizerFast:
+    """A bare tokenizer in the form that the rest of transformers takes."""
+    made: Any = PreTrainedTokenizerFast  # its constructor has no types
+    tokenizer: PreTrainedTokenizerFast = made(**source, bos_token=END, eos_token=END, unk_token=END)
+    return tokenizer
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -74,7 +82,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
         elif (folder / "tokenizer_config.json").is_file():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         elif (file := folder / TOKENIZER_FILE).is_file():
-            tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=END, eos_token=END, unk_token=END)
+            tokenizer = _wrapped(tokenizer_file=str(file))
         else:
             raise CheckpointError(f"'{name}' has no {TOKENIZER_FILE}; is it the folder of a tokenizer?")
     except CheckpointError:

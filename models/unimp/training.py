@@ -11,14 +11,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast_object_list, gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -103,6 +103,10 @@ def train(
     if accelerator is None:
         # A batch without pictures leaves resampler and blocks out; DDP must not wait for their gradients.
         accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise TrainingError(
+            f"{accelerator.distributed_type.value} is not supported; launch plain data parallelism"
+        )
     run = _Run(model, rows, recipe, patches, has_picture, folder, stage, accelerator)
     run.plan_of_epoch, run.report, run.record = plan_of_epoch, report, record
     run.validate, run.select, run.higher = validate, select, higher
@@ -138,6 +142,7 @@ class _Run:
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.state = _State()
         self.hidden: dict[tuple[int, int], Tensor] = {}
+        self.known: dict[tuple[int, int], Load] = {}
         device = accelerator.device
         model.to(device)
         if recipe.checkpointing:
@@ -162,11 +167,11 @@ class _Run:
     # The run
 
     def go(self) -> Outcome:
-        state, recipe = self.state, self.recipe
         with self.accelerator.main_process_first():
             found = checkpoint.load(self.folder)
         if found is not None:
             self._take_up(*found)
+        state, recipe = self.state, self.recipe
         self.begun = self.saved = time.monotonic()
         while state.epoch < recipe.epochs and not self._patience_over():
             self._epoch()
@@ -199,7 +204,12 @@ class _Run:
 
         def made() -> Iterator[list[Load]]:
             for step in wanted:
-                yield [loader.load(key, numbers, idle) for key, numbers, idle in step]
+                yield [
+                    replace(self.known[draw, key], idle=idle)
+                    if (draw, key) in self.known
+                    else loader.load(key, numbers, idle)
+                    for key, numbers, idle in step
+                ]
 
         self.model.train()
         with closing(in_background(made(), recipe.ahead)) as ready:
@@ -218,7 +228,7 @@ class _Run:
             [
                 sum(one.targets.amount(recipe.norm) for one in loads if not one.idle),
                 sum(one.ids for one in loads if not one.idle),
-                sum(one.batch.ids.numel() for one in loads if not one.idle),
+                sum(one.padded for one in loads if not one.idle),
             ],
             dtype=torch.float64,
         )
@@ -251,6 +261,7 @@ class _Run:
         device = self.accelerator.device
         if self.recipe.cached_hidden and (draw, load.key) in self.hidden:
             return None, None, self.hidden[draw, load.key].to(device)
+        assert load.batch is not None
         batch = load.batch.to(device)
         patches = load.patches.to(device) if load.patches is not None else None
         if not self.recipe.cached_hidden:
@@ -258,6 +269,7 @@ class _Run:
         with torch.no_grad(), self.accelerator.unwrap_model(self.step_module).precision(device):
             before = self.model.read(batch, patches).flatten(0, 1)[load.targets.places.to(device) - 1]
         self.hidden[draw, load.key] = before.cpu()
+        self.known[draw, load.key] = replace(load, batch=None, patches=None)
         return None, None, before
 
     def _clipped(self) -> float:

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 from rank_bm25 import BM25Okapi
-from unimp_baselines.bm25 import BM25, Index, documents, tokens
 
 from tests.shop import ITEM_IDS, home_at
+from unimp_baselines.bm25 import BM25, Index, documents, tokens
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock

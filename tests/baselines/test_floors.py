@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+
+from tests.shop import OFFICE, home_at
 from unimp_baselines import floors
 from unimp_baselines.common import best_candidates
 from unimp_baselines.floors.repeat import path_codes
-
-from tests.shop import OFFICE, home_at
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError
 from unimp_bench.fitting import task_data

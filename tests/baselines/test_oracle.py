@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
+
 from unimp_baselines.oracle import Oracle, OracleHistory
 from unimp_baselines.oracle.answers import rouge_l
 from unimp_baselines.oracle.subsets import _most_f1
-
 from unimp_bench import keyed, tables
 from unimp_bench.data.sources.synthetic import truth as truths
 from unimp_bench.data.sources.synthetic.inference import Inference

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+
 from unimp.batching import Plan, Rows
 from unimp.config import UnimpConfig
 from unimp.modeling import Unimp
@@ -30,7 +31,7 @@ def shop(users: int = USERS, seed: int = 0) -> Shop:
     rng = np.random.default_rng(seed)
     counts = rng.integers(3, 10, users)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    item = np.concatenate([(int(rng.integers(ITEMS)) + np.arange(n)) % ITEMS for n in counts])
+    item = np.concatenate([np.zeros(0, np.int64), *((int(rng.integers(ITEMS)) + np.arange(n)) % ITEMS for n in counts)])
     rows = len(item)
     whys = [None if k % 5 == 0 else f"because of reason {k % 3}" for k in range(rows)]
     told = np.array([why is not None for why in whys])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from unimp.batch import PADDING, tree_mask
-from unimp.modeling import visible_pictures
 
 from tests.unimp.tiny import batch, row
+from unimp.batch import PADDING, tree_mask
+from unimp.modeling import visible_pictures
 
 
 def test_the_mask_of_a_trunk_and_two_branches_by_hand() -> None:

@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_line_and_the_previous_checkpoint_is_whole(tmp_path: 
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_durable", full)
-        with pytest.raises(TrainingError, match="disk full while writing.*previous checkpoint is whole") as caught:
+        with pytest.raises(TrainingError, match=r"disk full while writing.*previous checkpoint is whole") as caught:
             checkpoint.save(tmp_path, 0, 2, _tensors(2.0), {"step": 2})
         with pytest.raises(TrainingError, match="disk full while writing"):
             checkpoint.save_best(tmp_path, _tensors(2.0))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from transformers import GPTNeoXConfig, MptConfig
-from unimp.config import FUSIONS, PRESETS, UnimpConfig
-from unimp.modeling import Unimp
 
 from tests.unimp.tiny import MPT, NEOX, config
+from unimp.config import FUSIONS, PRESETS, UnimpConfig
+from unimp.modeling import Unimp
 
 
 @pytest.mark.parametrize("text", [NEOX, MPT], ids=["neox", "mpt"])

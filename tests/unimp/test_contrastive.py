@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import CLIPModel, CLIPVisionConfig
+
 from unimp import contrastive
 from unimp.contrastive import ContrastiveSettings, train_clip
 from unimp.contrastive_losses import info_nce, light_views, thinned, word_loss

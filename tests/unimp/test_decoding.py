@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import GPTNeoXConfig, LogitsProcessor, LogitsProcessorList, MptConfig
+
 from unimp.batching import collate
 from unimp.config import UnimpConfig
 from unimp.decoding import Decoder

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import CLIPVisionConfig
+
 from unimp import features
 from unimp.errors import CheckpointError, UnimpError
 from unimp.features import MANIFEST, TOKENS, encode_pictures

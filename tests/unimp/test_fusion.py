@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tests.unimp.tiny import NEOX, batch, blind_of, config, logits, model, patches, row, words
 from unimp import fusion
 from unimp.fusion import GatedCrossAttention, Media, block_layers
 from unimp.resampler import Resampler
 from unimp.routes import GROUP, Routes
 from unimp.vocabulary import Vocabulary
-
-from tests.unimp.tiny import NEOX, batch, blind_of, config, logits, model, patches, row, words
 
 IMAGE = Vocabulary.of(config()).image
 A, B, C = words(4, 10), words(5, 11), words(3, 12)

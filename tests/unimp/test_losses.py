@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional
+
 from unimp.losses import combine, focal, supervised_places
 from unimp.vocabulary import IGNORED
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
+
+from tests.unimp.tiny import MPT, MPT_NORMED, NEOX, batch, config, logits, model, patches, row, words
 from unimp.losses import focal
 from unimp.modeling import Unimp
 from unimp.rows import InputRows, OutputRows
 from unimp.trainable import choose, parts_of
 from unimp.vocabulary import IGNORED, Vocabulary
-
-from tests.unimp.tiny import MPT, MPT_NORMED, NEOX, batch, config, logits, model, patches, row, words
 
 IDS = Vocabulary.of(config())
 IMAGE = IDS.image

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, MptConfig, MptForCausalLM
+
+from tests.unimp.tiny import MPT, NEOX, SIZES, TEXT, VISION, batch, config, logits, model, patches, row, words
 from unimp.config import UnimpConfig
 from unimp.errors import CheckpointError
 from unimp.modeling import Unimp
 from unimp.published import check_compatible, from_published, load_model
 from unimp.vocabulary import Vocabulary
-
-from tests.unimp.tiny import MPT, NEOX, SIZES, TEXT, VISION, batch, config, logits, model, patches, row, words
 
 IDS = Vocabulary.of(config())
 MATRIX = TEXT + 8  # rows of the published matrices: more than the tokenizer has ids

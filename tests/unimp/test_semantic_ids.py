@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge
+
 from unimp.config import UnimpConfig
 from unimp.content import fill_rows, rows_from_content
 from unimp.errors import CheckpointError, UnimpError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
+
 from unimp.errors import CheckpointError, UnimpError
 from unimp.text import END, END_ID, TextEncoder, load_tokenizer, save_tokenizer, train_tokenizer
 

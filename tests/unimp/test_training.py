@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.unimp import learning_shop
-from tests.unimp.training_runs import Killed, differing, killed_after, run, weights
+from tests.unimp.training_runs import KilledError, differing, killed_after, run, weights
 from unimp import checkpoint, losses, trainable
 from unimp.errors import CheckpointError, TrainingError
 from unimp.loading import Loader, Targets, steps_of
+from unimp.modeling import Unimp
 from unimp.recipe import Recipe
 
 SHORT = Recipe(epochs=2, lr=1e-2, log_steps=2)
@@ -52,7 +53,7 @@ def test_a_run_that_is_stopped_and_goes_on_equals_one_that_is_not(tmp_path: Path
 
     kwargs = {"validate": validate, "select": "score"}
     whole, straight = run(tmp_path / "whole", recipe, **kwargs)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path / "parts", recipe, report=killed_after(steps), **kwargs)
     again, resumed = run(tmp_path / "parts", recipe, **kwargs)
     assert straight.steps > 9
@@ -65,28 +66,21 @@ def test_a_run_that_is_stopped_and_goes_on_equals_one_that_is_not(tmp_path: Path
 
 
 def test_dropout_goes_on_from_the_same_random_state(tmp_path: Path) -> None:
-    def model() -> object:
+    def model(seed: int) -> Unimp:
         made = learning_shop.model()
         for layer in made.layers:
             layer.post_mlp_dropout.p = 0.3
+        torch.manual_seed(seed)
         return made
 
     recipe = replace(SHORT, epochs=1, checkpoint_steps=1)
-    torch.manual_seed(1)
-    whole, _ = run(tmp_path / "whole", recipe, model())
-    torch.manual_seed(2)
-    other, _ = run(tmp_path / "other", recipe, model())
+    whole, _ = run(tmp_path / "whole", recipe, model(1))
+    other, _ = run(tmp_path / "other", recipe, model(2))
     assert differing(weights(whole), weights(other))  # dropout is on
-    fresh = model()
-    torch.manual_seed(7)
-    with pytest.raises(Killed):
-        run(tmp_path / "parts", recipe, fresh, report=killed_after(3))
-    torch.manual_seed(99)  # must not matter
-    again, _ = run(tmp_path / "parts", recipe, model())
-    untouched = model()
-    torch.manual_seed(7)
-    straight, _ = run(tmp_path / "straight", recipe, untouched)
-    assert differing(weights(straight), weights(again)) == []
+    with pytest.raises(KilledError):
+        run(tmp_path / "parts", recipe, model(1), report=killed_after(3))
+    again, _ = run(tmp_path / "parts", recipe, model(99))
+    assert differing(weights(whole), weights(again)) == []
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+
 from unimp.errors import UnimpError
 from unimp.trie import Trie, TrieProcessor
 

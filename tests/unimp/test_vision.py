@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+
 from unimp.errors import CheckpointError, UnimpError
 from unimp.pictures import DEVIATION, MEAN, normalised, read_pictures
 from unimp.vision import VisionTower, pooled_grid

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from unimp.errors import CheckpointError
-from unimp.vocabulary import Vocabulary
 
 from tests.unimp.tiny import TEXT, config
+from unimp.errors import CheckpointError
+from unimp.vocabulary import Vocabulary
 
 PLAIN = Vocabulary(text=100, candidates=3, codes=4, items=5)
 CODES = np.array([[0, 1, 0], [1, 2, 1]])

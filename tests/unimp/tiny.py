@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from unimp.batch import PADDING, Batch
 from unimp.config import UnimpConfig
 from unimp.modeling import Unimp

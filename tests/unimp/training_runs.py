@@ -14,7 +14,7 @@ from unimp.recipe import Outcome, Recipe
 from unimp.training import train
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Raised by a test in the middle of a run."""
 
 
@@ -49,6 +49,6 @@ def killed_after(steps: int) -> Any:
     def report(_: object) -> None:
         seen.append(1)
         if len(seen) == steps:
-            raise Killed
+            raise KilledError
 
     return report

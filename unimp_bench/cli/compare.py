@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def compare(
     ctx: typer.Context,
-    a: Annotated[str, typer.Argument(help="a run's folder, its id, or a runner's name")],
+    a: Annotated[str, typer.Argument(help="a run's folder, its id, a runner's name, or RUNNER@VARIANT")],
     b: Annotated[str, typer.Argument(help="the same of the other run")],
     dataset: Annotated[str | None, typer.Option(help="of which dataset, where runners are named")] = None,
     task: Annotated[str | None, typer.Option(help="of which task, where runners are named")] = None,
@@ -26,9 +26,15 @@ def compare(
 
     Differences are A minus B over the examples that both answered, with a 95 %
     paired bootstrap interval and the p-value of a paired permutation test, not
-    corrected for the number of metrics. A named runner means its newest run.
+    corrected for the number of metrics. A named runner means its newest run,
+    on clean items where there is one; RUNNER@VARIANT means that on a noise
+    variant or a probe (`run --variant`), so that one runner can be compared
+    with itself: what it gains by looking at the user's own history is bm25
+    minus bm25@probe:other_history. `unimp-bench probe` does that for all.
 
-    Example: unimp-bench compare bm25 popularity --task search
+    Example:
+        unimp-bench compare bm25 popularity --task search
+        unimp-bench compare bm25 bm25@probe:other_history --task search
     """
     from unimp_bench import comparing
     from unimp_bench.dataset import names
@@ -45,7 +51,9 @@ def compare(
     found = comparing.contrast(left, right, metric=metric)
     for name, run in (("A", left), ("B", right)):
         seed = f" seed {run.request['seed']}" if run.request["seed"] else ""
-        err.print(f"{name}  {run.request['runner']}{seed} on {run.request['task']}: {run.folder}", markup=False)
+        variant = f" ({run.request['variant']})" if run.request["variant"] != "clean" else ""
+        asked = f"{run.request['runner']}{seed} on {run.request['task']}{variant}"
+        err.print(f"{name}  {asked}: {run.folder}", markup=False)
     _differences(found)
     _metrics(found)
     _users(found, users)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from unimp_bench.cli.ask import ask
 from unimp_bench.cli.audit import audit
 from unimp_bench.cli.build import build
 from unimp_bench.cli.compare import compare
@@ -19,6 +20,8 @@ from unimp_bench.cli.inspect import inspect
 from unimp_bench.cli.leaderboard import leaderboard
 from unimp_bench.cli.listing import list_
 from unimp_bench.cli.parity import parity
+from unimp_bench.cli.pretrain import pretrain
+from unimp_bench.cli.probe import probe
 from unimp_bench.cli.report import report
 from unimp_bench.cli.reproduce import reproduce
 from unimp_bench.cli.run import run
@@ -54,7 +57,9 @@ def _root(
 
 
 app.command()(build)
+app.command()(pretrain)
 app.command()(run)
+app.command()(ask)
 app.command()(leaderboard)
 app.command()(report)
 app.command()(reproduce)
@@ -63,6 +68,7 @@ app.command()(audit)
 app.command()(verify)
 app.command()(score)
 app.command()(compare)
+app.command()(probe)
 app.command()(inspect)
 app.command()(doctor)
 app.command()(parity)

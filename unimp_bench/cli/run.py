@@ -25,7 +25,7 @@ def run(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a runner's parameter")] = None,
     seeds: Annotated[str, typer.Option(help="comma-separated; one run each")] = "0",
     limit: Annotated[int | None, typer.Option(min=1, help="ask N examples only; stays off the leaderboard")] = None,
-    variant: Annotated[str, typer.Option(help="a noise variant of the items")] = "clean",
+    variant: Annotated[str, typer.Option(help="a noise variant of the items, or a probe (see `probe`)")] = "clean",
     force: Annotated[bool, typer.Option("--force", help="fit, predict and score again")] = False,
     resume: Annotated[bool, typer.Option(help="go on with the parts of a killed run")] = True,
 ) -> None:
@@ -41,7 +41,7 @@ def run(
     from unimp_bench import execute
     from unimp_bench.dataset import Dataset
 
-    parameters = _parameters(set_ or [])
+    parameters = parameters_of(set_ or [])
     numbers = _seeds(seeds)
     data = Dataset.open(ctx.obj, newest(ctx.obj) if dataset is None else dataset)
     jobs = _jobs(model, task, data, bool(parameters))
@@ -76,7 +76,12 @@ class _Job:
     task: str
 
 
-def _parameters(pairs: list[str]) -> dict[str, str]:
+def parameters_of(pairs: list[str]) -> dict[str, str]:
+    """A runner's parameters from `--set KEY=VALUE`.
+
+    Raises:
+        ConfigError: a pair is none, or a key stands twice.
+    """
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

@@ -2,7 +2,8 @@
 
 Names are read from package metadata, so listing them imports nothing. `load` imports the one module that is asked for
 and turns `key=value` strings into the fields of the runner's dataclass, by their annotations. A runner whose module is
-called `floors` is a floor: it belongs to the group of that name.
+called `floors` is a floor: it belongs to the group of that name. An entry point whose name ends in a colon stands for a
+family: `recbole:SASRec` is the runner of `recbole:` with `SASRec` as its field `model`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unimp_bench.runners.protocol import Runner
 GROUP = "unimp_bench.runners"
 EVERY = "all"
 FLOORS = "floors"
+FAMILY = ":"  # ends the name of an entry point that stands for many runners
 
 
 def found() -> dict[str, EntryPoint]:
@@ -46,8 +48,16 @@ def _package(entry: EntryPoint) -> str:
 
 
 def names() -> list[str]:
-    """Names of all registered runners."""
-    return list(found())
+    """Names of all registered runners; members of families are not listed."""
+    return [name for name in found() if not name.endswith(FAMILY)]
+
+
+def member(name: str, known: Container[str]) -> tuple[str, dict[str, str]]:
+    """The entry point behind a name, and what the name says about its fields."""
+    prefix, colon, rest = name.partition(FAMILY)
+    if name not in known and rest and prefix + colon in known:
+        return prefix + colon, {"model": rest}
+    return name, {}
 
 
 def is_floor(entry: EntryPoint) -> bool:
@@ -62,12 +72,13 @@ def expand(wanted: str) -> list[str]:
         UnknownNameError: a name that is neither a runner nor a group.
     """
     known = found()
-    groups = {EVERY: list(known), FLOORS: [name for name, entry in known.items() if is_floor(entry)]}
+    groups = {EVERY: names(), FLOORS: [name for name, entry in known.items() if is_floor(entry)]}
     chosen: dict[str, None] = {}
     for name in (part.strip() for part in wanted.split(",")):
-        if name not in known and name not in groups:
+        entry, _ = member(name, known)
+        if name.endswith(FAMILY) or (entry not in known and name not in groups):
             raise UnknownNameError("runner", name, [*known, *groups])
-        chosen.update(dict.fromkeys([name] if name in known else groups[name]))
+        chosen.update(dict.fromkeys(groups.get(name, [name])))
     return list(chosen)
 
 
@@ -79,9 +90,10 @@ def runner_class(name: str) -> type[Runner]:
         ConfigError: its package cannot be imported, or what is there is not a runner.
     """
     known = found()
-    if name not in known:
+    registered, _ = member(name, known)
+    if registered not in known:
         raise UnknownNameError("runner", name, known)
-    entry = known[name]
+    entry = known[registered]
     try:
         cls = entry.load()
     except ImportError as error:
@@ -110,7 +122,10 @@ def load(name: str, values: Mapping[str, str] = types.MappingProxyType({})) -> R
         UnknownNameError: nobody registered the name.
         ConfigError: its package cannot be imported, or a parameter is unknown or not of its type.
     """
-    return create(name, runner_class(name), values)
+    _, said = member(name, found())
+    for key in said.keys() & values.keys():
+        raise ConfigError(f"runner '{name}': its name already says {key}={said[key]}; leave out --set {key}")
+    return create(name, runner_class(name), {**said, **values})
 
 
 def create(name: str, cls: type[Runner], values: Mapping[str, str]) -> Runner:

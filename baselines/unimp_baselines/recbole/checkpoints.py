@@ -73,7 +73,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def random_state(generator: torch.Generator) -> dict[str, Any]:
     """All generators that RecBole draws from."""
-    kind, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    kind, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
     version, numbers, following = random.getstate()
     return {
         "torch": torch.get_rng_state(),

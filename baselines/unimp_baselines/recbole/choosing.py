@@ -6,8 +6,14 @@ chosen (`reference/unimp.md` 20.5). Shapes: examples x candidates, padded with N
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
+
+from unimp_baselines.recbole.feed import numbered
+from unimp_bench.schemas import PREDICTIONS, conform
 
 Grid = NDArray[np.float64]
 
@@ -47,3 +53,46 @@ def best_threshold(probability: Grid, right: NDArray[np.bool_], tried: int = 200
     options = np.unique(np.quantile(known, np.linspace(0, 1, tried), method="nearest"))
     values = [macro_f1(chosen(probability, option), right) for option in options]
     return float(options[len(values) - 1 - int(np.argmax(values[::-1]))])
+
+
+def places(examples: pl.DataFrame, items: pl.Series) -> NDArray[np.int64]:
+    """Columns `(examples, candidates)` of each example's candidates in the scores of `items`; see `probabilities`."""
+    lengths = examples["candidates"].list.len().to_numpy()
+    found = np.full((examples.height, int(lengths.max(initial=1))), -2, dtype=np.int64)
+    found[np.arange(found.shape[1]) < lengths[:, None]] = (
+        numbered(examples["candidates"].explode(empty_as_null=False), items) - 1
+    )
+    return found
+
+
+def tuned(scored: Iterable[tuple[pl.DataFrame, NDArray[np.float32]]], items: pl.Series) -> float:
+    """The best threshold for validation examples, given in blocks with their scores `(examples, items)`."""
+    found: list[Grid] = []
+    right: list[NDArray[np.bool_]] = []
+    for some, scores in scored:
+        wanted = places(some, items)
+        found.append(probabilities(scores, wanted))
+        good = some.select(pl.col("candidates").alias("candidate"), "item_ids").explode("candidate")
+        marks = np.zeros(wanted.shape, dtype=bool)
+        marks[wanted > -2] = good.select(pl.col("candidate").is_in(pl.col("item_ids"))).to_series().to_numpy()
+        right.append(marks)
+    width = max(part.shape[1] for part in found)
+    return best_threshold(
+        np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan) for part in found]),
+        np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in right]),
+    )
+
+
+def frame(
+    examples: pl.DataFrame, scores: NDArray[np.float32], items: pl.Series, threshold: float | None
+) -> pl.DataFrame:
+    """The choices as predictions, most probable first; without a threshold each example's best candidate."""
+    probability = probabilities(scores, places(examples, items))
+    choice = chosen(probability, np.inf if threshold is None else threshold)
+    picked, strengths = [], []
+    for names, marks, p in zip(examples["candidates"].to_list(), choice, probability, strict=True):
+        order = sorted(np.flatnonzero(marks), key=lambda place: (-p[place], place))
+        picked.append([names[place] for place in order])
+        strengths.append([float(p[place]) for place in order])
+    said = {"example_id": examples["example_id"], "item_ids": picked, "scores": strengths}
+    return conform(pl.DataFrame(said), PREDICTIONS["selection"].columns)

@@ -239,8 +239,8 @@ class AlikeRows(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Row numbers, a batch after another; a last, smaller batch comes last."""
         order = torch.randperm(len(self), generator=self.generator)
-        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in order.split(self._POOL * self.batch)]
-        batches = [batch for pool in pools for batch in pool.split(self.batch)]
+        pools = [pool[self.lengths[pool].argsort(stable=True)] for pool in torch.split(order, self._POOL * self.batch)]
+        batches = [batch for pool in pools for batch in torch.split(pool, self.batch)]
         whole = [batch for batch in batches if len(batch) == self.batch]
         rest = [batch for batch in batches if len(batch) < self.batch]
         shuffled = [whole[k] for k in torch.randperm(len(whole), generator=self.generator).tolist()]

@@ -118,7 +118,9 @@ class BERT4Rec(RecBoleBERT4Rec):  # type: ignore[misc]
         hidden = self.forward(masked)
         where = masked == self.mask_token
         logits = hidden[where] @ self.item_embedding.weight[: self.n_items].T + self.output_bias
-        return F.cross_entropy(logits, original[where], reduction="sum") / where.sum().clamp(min=1)
+        total = F.cross_entropy(logits, original[where], reduction="sum")
+        loss: Tensor = total / where.sum().clamp(min=1)
+        return loss
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores `(B, n)` of what stands at a mask after the last `max_seq_length - 1` items."""

@@ -70,5 +70,6 @@ def write(request: Train | Score, path: Path) -> None:
 def read(path: Path) -> Train | Score:
     """What `write` kept."""
     raw = json.loads(path.read_text())
-    kind = {"train": Train, "score": Score}[raw.pop("kind")]
-    return kind(**{**raw, "model": Model(**raw["model"])})
+    kind = raw.pop("kind")
+    values = {**raw, "model": Model(**raw["model"])}
+    return Train(**values) if kind == "train" else Score(**values)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unimp_baselines.common import blocks, read_state, write_state
 from unimp_baselines.recbole import choosing, client, requests
-from unimp_baselines.recbole.feed import Feed, Lists, histories, numbered, read_names
+from unimp_baselines.recbole.feed import Feed, histories, numbered, read_names
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
@@ -134,7 +134,7 @@ class RecBoleRunner:
         self._learned = _taken_up(context.scratch, None, facts)
         if "selection" in data:
             asked = data["selection"].valid.collect()
-            threshold = self._tuned(asked, context) if asked.height else None
+            threshold = choosing.tuned(self._scores(asked, context), feed.items) if asked.height else None
             self._learned = _taken_up(context.scratch, threshold, facts)
 
     def _train(self, context: Context, warm: Path | None) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class RecBoleRunner:
         index = np.array([view.index.get(item, -1) for item in self._learned.items.to_list()])
         for some, scores in self._scores(examples, context):
             if task == "selection":
-                yield self._selected(some, scores)
+                yield choosing.frame(some, scores, self._learned.items, self._learned.threshold)
             else:
                 whole = np.full((len(scores), view.items.height), -np.inf, dtype=np.float32)
                 whole[:, index[index >= 0]] = scores[:, index >= 0]
@@ -230,48 +230,6 @@ class RecBoleRunner:
                 scores[known] = np.load(out)
                 out.unlink()
             yield some, scores
-
-    def _tuned(self, examples: pl.DataFrame, context: Context) -> float:
-        """The threshold with the best macro F1 on validation examples."""
-        found, right = [], []
-        width = int(examples["candidates"].list.len().max() or 1)  # type: ignore[arg-type]
-        for some, scores in self._scores(examples, context):
-            found.append(choosing.probabilities(scores, self._places(some, width)))
-            wanted = [set(items or []) for items in some["item_ids"].to_list()]
-            lists = [items or [] for items in some["candidates"].to_list()]
-            right.extend(
-                [
-                    [i in good for i in items] + [False] * (width - len(items))
-                    for items, good in zip(lists, wanted, strict=True)
-                ]
-            )
-        return choosing.best_threshold(np.concatenate(found), np.array(right))
-
-    def _places(self, examples: pl.DataFrame, width: int) -> NDArray[np.int64]:
-        """Columns `(examples, width)` of each example's candidates, as `choosing.probabilities` wants them."""
-        assert self._learned is not None
-        lists = Lists.of(examples["candidates"].list.eval(pl.element().str.len_bytes().cast(pl.Int64)))
-        flat = examples["candidates"].explode(empty_as_null=False)
-        lengths = np.diff(lists.starts)
-        places = np.full((examples.height, width), -2, dtype=np.int64)
-        places[np.arange(width) < lengths[:, None]] = numbered(flat, self._learned.items) - 1
-        return places
-
-    def _selected(self, examples: pl.DataFrame, scores: NDArray[np.float32]) -> pl.DataFrame:
-        assert self._learned is not None
-        width = int(examples["candidates"].list.len().max() or 1)  # type: ignore[arg-type]
-        probability = choosing.probabilities(scores, self._places(examples, width))
-        threshold = self._learned.threshold
-        choice = choosing.chosen(probability, np.inf if threshold is None else threshold)
-        items, strengths = [], []
-        for names, picked, p in zip(examples["candidates"].to_list(), choice, probability, strict=True):
-            order = sorted(np.flatnonzero(picked), key=lambda place: (-p[place], place))
-            items.append([names[place] for place in order])
-            strengths.append([float(p[place]) for place in order])
-        schema = {"example_id": pl.String, "item_ids": pl.List(pl.String), "scores": pl.List(pl.Float32)}
-        return pl.DataFrame(
-            {"example_id": examples["example_id"], "item_ids": items, "scores": strengths}, schema=schema
-        )
 
     def save(self, folder: Path) -> None:
         """Write weights, the feed that they belong to, and `state.json` with their sums."""

@@ -43,7 +43,8 @@ class S3Rec(RecBoleS3Rec):  # type: ignore[misc]
             loss: Tensor = super().calculate_loss(interaction)
             return loss
         items, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        return self._masked_items(items) + self.sp_weight * self._segments(items, lengths)
+        total: Tensor = self._masked_items(items) + self.sp_weight * self._segments(items, lengths)
+        return total
 
     def _masked_items(self, items: Tensor) -> Tensor:
         """AAP, MIP and MAP of histories `(B, L)`."""
@@ -78,7 +79,7 @@ class S3Rec(RecBoleS3Rec):  # type: ignore[misc]
         """SP: a masked segment of up to half of each sequence of at least two items."""
         long = lengths >= 2
         if not bool(long.any()):
-            return self.item_embedding.weight.sum() * 0
+            return torch.zeros((), device=items.device)
         items, lengths = items[long], lengths[long]
         device = items.device
         size = 1 + (torch.rand(len(items), device=device) * (lengths // 2)).long()

@@ -96,6 +96,8 @@ def train(request: Train, say: Say) -> dict[str, Any]:
 def _stage(name: str, request: Train, feed: Arrays, **more: Any) -> Stage:
     config = configure(request.model, feed.items, request.seed, request.folder, **more)
     pretraining = name == "pretrain"
+    if request.pretrain_epochs and not len(feed.attributes):
+        raise RefusalError("no item has a category below the root or a brand, and its pre-training is about these")
     if pretraining:
         config["train_batch_size"] = request.pretrain_batch
         config["train_neg_sample_args"] = {"distribution": "none", "sample_num": "none"}

@@ -18,6 +18,7 @@ import torch  # noqa: E402
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, init_seed  # noqa: E402
+
 from unimp_baselines.recbole.datasets import Arrays  # noqa: E402
 from unimp_baselines.recbole.requests import Model  # noqa: E402
 from unimp_baselines.recbole.setup import configure, dataset_of  # noqa: E402

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+
 from unimp_baselines.recbole.bert4rec import BERT4Rec
 from unimp_baselines.recbole.generic import RecBole
 from unimp_baselines.recbole.gru4rec import GRU4Rec
@@ -17,7 +18,6 @@ from unimp_baselines.recbole.mf import MF
 from unimp_baselines.recbole.runner import RecBoleRunner, SequenceRunner
 from unimp_baselines.recbole.s3rec import S3Rec
 from unimp_baselines.recbole.sasrec import SASRec
-
 from unimp_bench import answers, curves
 from unimp_bench.dataset import Dataset
 from unimp_bench.fitting import Adapting, task_data

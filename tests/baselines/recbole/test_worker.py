@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
 from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.generic import RecBole
 from unimp_baselines.recbole.mf import MF
 from unimp_baselines.recbole.s3rec import S3Rec
 from unimp_baselines.recbole.sasrec import SASRec
-
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, UnknownNameError
 from unimp_bench.fitting import task_data
@@ -144,3 +147,33 @@ def test_parameters_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
 def test_s3rec_without_pretraining_is_refused() -> None:
     with pytest.raises(ConfigError, match="without pre-training, run sasrec"):
         S3Rec(pretrain_epochs=0)
+
+
+def test_pretraining_without_attributes_is_refused(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(S3Rec, "attributes", False)
+    with pytest.raises(ConfigError, match="S3Rec through RecBole: no item has a category below the root or a brand"):
+        fitted(shop, S3Rec(**SMALL), tmp_path / "a")
+
+
+@pytest.mark.slow
+def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from unimp_baselines.recbole import client\n"
+        "process = client.Worker()._started()\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    for _ in range(300):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent by 30 s")

@@ -1,0 +1,222 @@
+"""SASRec with full cross-entropy: the strongest simple rival (Kang & McAuley 2018; Petrov & Macdonald 2023: its loss).
+
+One causal pass over a history gives a state for every place, and each is trained against the item that follows it:
+
+    L = mean over places t of -log softmax_j(h_t . e_j)[i_(t+1)]
+
+so a sequence of length T costs one row and gives T - 1 targets, where training on augmented prefixes takes T - 1 rows.
+Scores of all items are never in memory at once, so that 120,000 items fit (`sasrec_net.AllItems`). Batches hold
+sequences of about one length. Early stopping looks at NDCG@10 on validation examples, seen items masked.
+
+Departures from SASRec: the loss (it has binary cross-entropy against one drawn item), GELU, two heads, a feed-forward
+layer four times as wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from unimp_baselines.common import EVERY_COHORT, blocks, read_state, write_state
+from unimp_baselines.recbole import choosing
+from unimp_baselines.recbole.feed import Feed, Lists, histories, read_names, write_names
+from unimp_bench.dataset import Catalogue
+from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+
+if TYPE_CHECKING:
+    import torch
+
+    from unimp_baselines.sasrec_net import SASRec
+
+_FILES = ("weights.pt", "names.parquet", "popularity.npy")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained network with the items that it knows and their popularity `(items,)`, log(1 + train rows)."""
+
+    network: SASRec
+    items: pl.Series
+    popularity: NDArray[np.float32]
+    threshold: float | None
+    facts: dict[str, Any]
+
+
+@dataclass
+class SASRecCE:
+    """SASRec with cross-entropy over all items at all places."""
+
+    embedding: int = 64
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.3
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    batch: int = 128  # sequences
+    epochs: int = 200
+    patience: int = 10  # epochs without a better validation NDCG@10
+    history: int = 50  # items
+    max_seconds: float = 0.0  # of training, checked after each epoch; 0: no limit
+    gpu: bool = True  # use one where there is one
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "selection"})
+    cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
+    version: ClassVar[int] = 1
+    reads_truth: ClassVar[bool] = False
+    joint: ClassVar[bool] = True
+    examples_a_part: ClassVar[int] = 8_192
+
+    _learned: Learned | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse parameters without meaning."""
+        least = ("embedding", "layers", "heads", "batch", "epochs", "history")
+        wrong = [name for name in least if getattr(self, name) < 1]
+        if wrong or self.lr <= 0 or self.patience < 0 or not 0 <= self.dropout < 1 or self.embedding % self.heads:
+            raise ConfigError(
+                f"sasrec_ce: {self}; wanted {', '.join(least)} of at least 1, lr above 0, patience of at least 0, "
+                "dropout from 0 to below 1, embedding a multiple of heads"
+            )
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        import torch
+
+        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+
+    def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
+        """Train on the interactions, stop by validation, tune the threshold of selection on validation.
+
+        Raises:
+            ConfigError: there is nothing to learn from, or the loss is not finite.
+        """
+        self._learn(data, context, "in_domain")
+
+    def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
+        """Train on the rows of held-out domains, from the first weights where these do not belong to items."""
+        self._learn(data, context, "new_domain")
+
+    def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
+        import torch
+
+        from unimp_baselines import sasrec_net
+
+        given = data["recommendation"] if "recommendation" in data else data["selection"]
+        feed = Feed.of(given, cohort)
+        seed = int(context.rng("sasrec_ce").integers(1 << 31))
+        known = np.flatnonzero(np.diff(feed.valid_histories.starts) > 0)
+        past = _tensors(feed.valid_histories)
+        valid = [past[k] for k in known], torch.from_numpy(feed.valid_targets[known])
+        plan = sasrec_net.Plan(
+            self.epochs, self.patience, self.batch, self.lr, self.weight_decay, seed, self.max_seconds
+        )
+        context.progress.start(f"sasrec_ce: {cohort}", self.epochs, "epochs")
+
+        def step(epoch: int, loss: float, score: float | None) -> None:
+            context.progress.advance()
+            context.record("fit", epoch, loss=loss, **({} if score is None else {"valid_ndcg10": score}))
+
+        with torch.random.fork_rng():  # the caller's generator goes on as if nothing had been drawn
+            torch.manual_seed(seed)
+            network = sasrec_net.SASRec(self._shape(len(feed.items)))
+            if self._learned is not None and cohort == "new_domain":
+                shared = {k: v for k, v in self._learned.network.state_dict().items() if k != "items.weight"}
+                network.load_state_dict(shared, strict=False)
+            network.to(self.device)
+            checkpoint = context.scratch / f"{cohort}.checkpoint"
+            facts = sasrec_net.train(network, _tensors(feed.sequences), valid, plan, checkpoint, step)
+        context.progress.finish()
+        context.progress.say(
+            f"sasrec_ce: {facts['epoch']} epochs in {facts['seconds']:.0f} s, best after {facts['best_epoch']} with "
+            f"validation NDCG@10 {facts['best']:.4f}"
+        )
+        popularity = np.log1p(np.bincount(feed.sequences.values, minlength=len(feed.items) + 1)[1:])
+        self._learned = Learned(network, feed.items, popularity.astype(np.float32), None, facts)
+        if "selection" in data:
+            asked = data["selection"].valid.collect()
+            threshold = choosing.tuned(self._scores(asked), feed.items) if asked.height else None
+            self._learned = Learned(network, feed.items, self._learned.popularity, threshold, facts)
+
+    def _shape(self, items: int) -> Any:
+        from unimp_baselines import sasrec_net
+
+        return sasrec_net.Shape(
+            items, self.embedding, self.layers, self.heads, 4 * self.embedding, self.dropout, self.history
+        )
+
+    def predict(
+        self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[pl.DataFrame | ScoreBlock]:
+        """Score all items for each history, in blocks; or choose among candidates by the threshold."""
+        learned = self._learned
+        assert learned is not None, "fit or load first"
+        index = np.array([view.index.get(item, -1) for item in learned.items.to_list()])
+        for some, scores in self._scores(examples):
+            if task == "selection":
+                yield choosing.frame(some, scores, learned.items, learned.threshold)
+            else:
+                whole = np.full((len(scores), view.items.height), -np.inf, dtype=np.float32)
+                whole[:, index[index >= 0]] = scores[:, index >= 0]
+                yield ScoreBlock(some["example_id"].to_list(), whole)
+
+    def _scores(self, examples: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, NDArray[np.float32]]]:
+        """Examples in blocks with their scores `(examples, known items)`; popularity where no item is known."""
+        from unimp_baselines import sasrec_net
+
+        learned = self._learned
+        assert learned is not None
+        for some in blocks(examples, len(learned.items)):
+            past = _tensors(histories(some, learned.items))
+            known = [k for k, row in enumerate(past) if len(row)]
+            scores = np.tile(learned.popularity, (len(past), 1))
+            if known:
+                scores[known] = sasrec_net.scores_of(learned.network, [past[k] for k in known]).cpu().numpy()
+            yield some, scores
+
+    def save(self, folder: Path) -> None:
+        """Write weights, item ids, popularity, and `state.json` with the files' sums."""
+        import torch
+
+        learned = self._learned
+        assert learned is not None, "fit first"
+        torch.save({k: v.cpu() for k, v in learned.network.state_dict().items()}, folder / "weights.pt")
+        write_names(folder / "names.parquet", pl.Series([], dtype=pl.String), learned.items)
+        np.save(folder / "popularity.npy", learned.popularity)
+        sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
+        write_state(folder, {"files": sums, "threshold": learned.threshold, "facts": learned.facts})
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote.
+
+        Raises:
+            IncompleteError: a file is not there or was changed.
+        """
+        import torch
+
+        from unimp_baselines import sasrec_net
+
+        state = read_state(folder)
+        for name in _FILES:
+            path = folder / name
+            if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"][name]:
+                raise IncompleteError(f"{path} is missing or was changed; run again with --force")
+        _, items = read_names(folder / "names.parquet")
+        network = sasrec_net.SASRec(self._shape(len(items)))
+        network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+        popularity = np.load(folder / "popularity.npy")
+        self._learned = Learned(network.to(self.device), items, popularity, state["threshold"], state["facts"])
+
+
+def _tensors(lists: Lists) -> list[torch.Tensor]:
+    import torch
+
+    return list(torch.from_numpy(lists.values).tensor_split(torch.from_numpy(lists.starts[1:-1])))

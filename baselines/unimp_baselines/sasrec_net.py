@@ -1,0 +1,277 @@
+"""SASRec's network, its cross-entropy over all items in pieces, and its training, in plain PyTorch.
+
+Shapes: batch B, history L (padded at the front), width d, items n; item numbers run from 1, 0 is padding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (its name everywhere)
+
+from unimp_bench.errors import ConfigError
+
+_LOGITS = 1 << 24  # scores that are in memory at a time: 64 MB
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a network."""
+
+    items: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    dropout: float
+    most: int  # items of a history
+
+
+class Block(nn.Module):
+    """Causal self-attention, then a feed-forward layer; each normalises its input and adds to it."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads, self.dropout = shape.heads, shape.dropout
+        self.norm_attention, self.norm_feed = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
+        self.qkv = nn.Linear(shape.width, 3 * shape.width)
+        self.out = nn.Linear(shape.width, shape.width)
+        self.feed = nn.Sequential(nn.Linear(shape.width, shape.inner), nn.GELU(), nn.Linear(shape.inner, shape.width))
+        self.drop = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """States `(B, L, d)`; `mask` `(B, 1, L, L)` is true where a place may look."""
+        batch, length, width = x.shape
+        parts = self.qkv(self.norm_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d / heads)
+        dropout = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        x = x + self.drop(self.out(seen.transpose(1, 2).reshape(batch, length, width)))
+        result: Tensor = x + self.drop(self.feed(self.norm_feed(x)))
+        return result
+
+
+class SASRec(nn.Module):
+    """Kang & McAuley 2018, equations 1-6, with GELU and normalisation before each part.
+
+    Positions count from the end of a history, so that the last item has the same one however long the history is.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.items = nn.Embedding(shape.items + 1, shape.width, padding_idx=0)
+        self.places = nn.Embedding(shape.most, shape.width)
+        self.drop = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.items.weight[0] = 0
+
+    def forward(self, histories: Tensor) -> Tensor:
+        """States `(B, L, d)` of histories `(B, L)`; those at padding mean nothing."""
+        length = histories.shape[1]
+        x = self.drop(self.items(histories) * math.sqrt(self.shape.width) + self.places.weight[-length:])
+        causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        # Padding may look at itself: a softmax over nothing is NaN.
+        itself = torch.eye(length, dtype=torch.bool, device=x.device)
+        mask = (causal & (histories != 0)[:, None, :]) | itself
+        for block in self.blocks:
+            x = block(x, mask[:, None])
+        result: Tensor = self.norm(x)
+        return result
+
+    def scores(self, histories: Tensor) -> Tensor:
+        """Scores `(B, n)` of what follows each history."""
+        result: Tensor = self(histories)[:, -1] @ self.items.weight[1:].T
+        return result
+
+
+class AllItems(torch.autograd.Function):
+    """Mean cross-entropy of states `(rows, d)` against all items `(n, d)`, never more than 64 MB of scores at a time.
+
+    With p = softmax(h E^T) and y the right item: dL/dh = (p - y) E, dL/dE = (p - y)^T h; both are summed up piece by
+    piece in the forward pass, so nothing of size rows x n is kept for the backward one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, right: Tensor) -> Tensor:
+        """The loss; `right` `(rows,)` are rows of the table."""
+        of_states, of_table = torch.empty_like(states), torch.zeros_like(table)
+        total = states.new_zeros(())
+        for start in range(0, len(states), max(1, _LOGITS // len(table))):
+            piece = slice(start, start + max(1, _LOGITS // len(table)))
+            logits = states[piece] @ table.T
+            norm = logits.logsumexp(1, keepdim=True)
+            wanted = right[piece, None]
+            total += (norm - logits.gather(1, wanted)).sum()
+            off = logits.sub_(norm).exp_().scatter_add_(1, wanted, -torch.ones_like(norm))
+            of_states[piece] = off @ table
+            of_table.addmm_(off.T, states[piece])
+        ctx.save_for_backward(of_states, of_table)
+        ctx.rows = len(states)
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients that the forward pass summed up."""
+        of_states, of_table = ctx.saved_tensors
+        scale = outputs[0] / ctx.rows
+        return of_states * scale, of_table * scale, None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train."""
+
+    epochs: int
+    patience: int
+    batch: int  # sequences
+    lr: float
+    weight_decay: float
+    seed: int
+    max_seconds: float
+    checkpoint_seconds: float = 20.0
+
+
+def padded(rows: list[Tensor], width: int) -> Tensor:
+    """Lists of item numbers as `(rows, width)`, padded with 0 at the front; the last items of long ones."""
+    result = torch.zeros(len(rows), width, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        kept = row[-width:]
+        result[place, width - len(kept) :] = kept
+    return result
+
+
+def batches(lengths: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Row numbers in batches of about one length, all in random order."""
+    order = torch.randperm(len(lengths), generator=generator)
+    pools = [pool[lengths[pool].argsort(stable=True)] for pool in torch.split(order, 64 * size)]
+    pieces = [piece for pool in pools for piece in torch.split(pool, size)]
+    for k in torch.randperm(len(pieces), generator=generator).tolist():
+        yield pieces[k]
+
+
+def train(
+    model: SASRec,
+    sequences: list[Tensor],
+    valid: tuple[list[Tensor], Tensor],
+    plan: Plan,
+    checkpoint: Path,
+    step: Callable[[int, float, float | None], None],
+) -> dict[str, Any]:
+    """Train until validation NDCG@10 no longer gets better; the model ends with its best weights.
+
+    Args:
+        model: a fresh network.
+        sequences: each user's train items; those of one item teach nothing.
+        valid: histories and their targets, ranked over all items but those of the history.
+        plan: how to train.
+        checkpoint: where to keep the state between epochs; found there, training goes on.
+        step: told epoch, loss and NDCG@10 after each epoch.
+
+    Returns:
+        What `step` was told of the best epoch, and how long it took.
+
+    Raises:
+        ConfigError: the loss is not finite.
+    """
+    device = model.items.weight.device
+    rows = [row for row in sequences if len(row) > 1]
+    lengths = torch.tensor([min(len(row) - 1, model.shape.most) for row in rows])
+    adam = torch.optim.Adam(model.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=plan.weight_decay)
+    state: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "seconds": 0.0, "weights": None, "end": False}
+    if checkpoint.is_file():
+        kept = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(kept.pop("model"))
+        adam.load_state_dict(kept.pop("adam"))
+        state = kept
+    written = time.monotonic()
+    while not state["end"]:
+        started = time.monotonic()
+        # Everything random in an epoch follows from its number: a resumed training needs no generator's state.
+        torch.manual_seed(plan.seed * 100_003 + state["epoch"])
+        generator = torch.Generator().manual_seed(plan.seed * 100_003 + state["epoch"])
+        loss = _epoch(model, adam, rows, batches(lengths, plan.batch, generator), device)
+        state["epoch"] += 1
+        if not math.isfinite(loss):
+            raise ConfigError(f"sasrec_ce: the loss is {loss} in epoch {state['epoch']}; set a lower lr")
+        score = ndcg10(model, *valid) if len(valid[0]) else None
+        if score is None or score > state["best"]:
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            state |= {"best": -1.0 if score is None else score, "best_epoch": state["epoch"], "weights": best}
+        state["seconds"] += time.monotonic() - started
+        late = 0 < plan.max_seconds <= state["seconds"]
+        state["end"] = late or state["epoch"] >= plan.epochs or state["epoch"] - state["best_epoch"] > plan.patience
+        if state["end"] or time.monotonic() - written >= plan.checkpoint_seconds:
+            draft = checkpoint.with_name(f"{checkpoint.name}.draft")
+            torch.save({**state, "model": model.state_dict(), "adam": adam.state_dict()}, draft)
+            draft.replace(checkpoint)
+            written = time.monotonic()
+        step(state["epoch"], loss, score)
+    model.load_state_dict(state["weights"])
+    return {name: state[name] for name in ("epoch", "best", "best_epoch", "seconds")}
+
+
+def _epoch(
+    model: SASRec, adam: torch.optim.Optimizer, rows: list[Tensor], order: Iterator[Tensor], device: torch.device
+) -> float:
+    """Mean loss of a position."""
+    model.train()
+    total, positions = 0.0, 0
+    for numbers in order:
+        some = [rows[k] for k in numbers.tolist()]
+        width = min(max(len(row) for row in some) - 1, model.shape.most)
+        histories = padded([row[:-1] for row in some], width).to(device)
+        right = padded([row[1:] for row in some], width).to(device)
+        real = right != 0
+        states = model(histories)[real]
+        loss: Tensor = AllItems.apply(states, model.items.weight[1:], right[real] - 1)  # type: ignore[no-untyped-call]
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        count = int(real.sum())
+        total += float(loss.detach()) * count
+        positions += count
+    return total / max(1, positions)
+
+
+@torch.no_grad()
+def ndcg10(model: SASRec, histories: list[Tensor], targets: Tensor) -> float:
+    """Mean NDCG@10 of one right item each, ranked over all items but those of the history; ties count against it."""
+    gains = []
+    for part in torch.split(torch.arange(len(histories)), max(1, _LOGITS // model.shape.items)):
+        past = [histories[k] for k in part.tolist()]
+        scores = scores_of(model, past)
+        right = targets[part, None].to(scores.device) - 1
+        wanted = scores.gather(1, right)
+        place = torch.repeat_interleave(torch.arange(len(past)), torch.tensor([len(row) for row in past]))
+        scores[place, torch.cat(past) - 1] = -torch.inf
+        scores.scatter_(1, right, -torch.inf)  # itself; also where it stands in the history
+        rank = (scores >= wanted).sum(1)
+        gains.append(torch.where(rank < 10, 1 / torch.log2(rank + 2.0), 0.0))
+    return float(torch.cat(gains).mean())
+
+
+@torch.no_grad()
+def scores_of(model: SASRec, histories: list[Tensor], rows: int = 256) -> Tensor:
+    """Scores `(histories, n)`; always so many rows of full width, so that a row does not depend on its neighbours."""
+    model.eval()
+    device, found = model.items.weight.device, []
+    for start in range(0, len(histories), rows):
+        some = histories[start : start + rows]
+        batch = padded([*some, *[some[-1]] * (rows - len(some))], model.shape.most)
+        found.append(model.scores(batch.to(device))[: len(some)])
+    return torch.cat(found)

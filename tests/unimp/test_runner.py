@@ -1,0 +1,108 @@
+"""UniMP through the benchmark: every task and cohort it claims, on the hand-sized shop, learned in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+
+from tests import shop as small
+from unimp.options import Options
+from unimp.runner import UniMP
+from unimp_bench.errors import ConfigError
+from unimp_bench.execute import run
+from unimp_bench.provenance import read_manifest
+from unimp_bench.runners import registry
+from unimp_bench.runners.protocol import Context
+from unimp_bench.tasks.spec import TASKS
+
+QUICK = {"effort": "0.02", "epochs": "50"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> object:
+    return small.home_at(tmp_path_factory.mktemp("unimp") / "home")
+
+
+def test_parameters_are_the_options() -> None:
+    runner = registry.load("unimp", {"preset": "tiny", "gamma": "0", "vision": "off"})
+    assert isinstance(runner, UniMP)
+    assert runner.options == Options(gamma=0.0, vision="off")
+
+
+@pytest.mark.parametrize(("key", "value"), [("gamma", "-1"), ("fusion", "sideways"), ("gama", "2")])
+def test_values_that_mean_nothing_are_refused_in_one_line(key: str, value: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        registry.load("unimp", {key: value})
+    assert "\n" not in str(refused.value)
+
+
+def test_the_paper_preset_without_weights_says_what_it_needs(home: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="text_weights"):
+        run(home, "shop", "recommendation", "unimp", parameters={**QUICK, "preset": "paper", "vision": "off"})  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_task_is_answered_for_every_cohort(home: object, task: str) -> None:
+    folder = run(home, "shop", task, "unimp", parameters=QUICK, seed=1)  # type: ignore[arg-type]
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.facts["not_applicable"] == 0 or manifest.facts["not_applicable"] == {}
+    answered = pl.read_parquet(folder / "predictions.parquet")
+    assert answered.height > 0
+
+
+@pytest.mark.slow
+def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        own = small.home_at(tmp_path / name)
+        folder = run(own, "shop", "recommendation", "unimp", parameters=QUICK, seed=3)
+        found.append(pl.read_parquet(folder / "predictions.parquet"))
+    assert found[0].equals(found[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"vision": "off"},
+        {"fusion": "none"},
+        {"fusion": "early"},
+        {"fusion": "late"},
+        {"exclusive": "false"},
+        {"context_target": "attributes"},
+        {"strategy": "multi_task+full"},
+        {"strategy": "continue"},
+        {"item_ids": "semantic"},
+        {"new_domain": "zero_shot_content"},
+    ],
+    ids=lambda variant: "-".join(f"{k}={v}" for k, v in variant.items()),
+)
+def test_every_ablation_runs(home: object, variant: dict[str, str]) -> None:
+    folder = run(home, "shop", "search", "unimp", parameters={**QUICK, **variant}, seed=1)  # type: ignore[arg-type]
+    assert (folder / "manifest.json").is_file()
+
+
+def test_a_saved_system_of_another_catalogue_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "unimp.json").write_text('{"catalogue": "x", "options": {}, "heads": [], "items": 7, "seed": 0}')
+    runner = UniMP()
+    runner.load(tmp_path)
+    data = small.home_at(tmp_path / "home")
+    from unimp_bench.dataset import Dataset
+
+    view = Dataset.open(data, "shop").catalogue()
+    with pytest.raises(ConfigError, match="another catalogue"):
+        list(runner.predict("preference", pl.DataFrame(), view, Context(0, tmp_path / "scratch")))
+    assert np.isfinite(runner.gamma)
