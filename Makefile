@@ -17,7 +17,8 @@ setup: $(READY) ## create .venv and install everything, once
 $(READY): pyproject.toml constraints.txt
 	@echo "==> setting up $(VENV) with $$($(PYTHON) --version) (once; a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,models,recbole,unimp]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps recbole==1.2.1
 	@touch $@
 	@echo "==> $(VENV) is ready"
 

@@ -240,7 +240,7 @@ def _epoch(
         states = model(histories)[real]
         loss: Tensor = AllItems.apply(states, model.items.weight[1:], right[real] - 1)  # type: ignore[no-untyped-call]
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
         count = int(real.sum())
         total += float(loss.detach()) * count

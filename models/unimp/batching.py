@@ -77,10 +77,10 @@ class Rows:
         begin = first + int(rng.integers(0, max(last - first - most, 1)))
         end = min(begin + most + 1, last)  # the last row of a window is an answer only
         asked = self._asked(rng, begin, end)
-        trunk_rows = np.arange(begin, max(end - 1, begin + 1))
+        window = slice(begin, max(end - 1, begin + 1))
         if self.plan.separate:
             return [self._alone(task, row, begin) for task, row in asked]
-        row = self.writer.trunk(log.item[trunk_rows], log.rating[trunk_rows], [log.why[r] for r in trunk_rows], 200)
+        row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], 200)
         for task, target in asked:
             after = target - begin - row.dropped
             if after < 0:
@@ -92,8 +92,7 @@ class Rows:
 
     def _alone(self, task: str, target: int, begin: int) -> Row:
         log = self.shop.log
-        rows = np.arange(begin, target)
-        row = self.writer.trunk(log.item[rows], log.rating[rows], [log.why[r] for r in rows], 200)
+        row = self.writer.trunk(log.item[begin:target], log.rating[begin:target], log.why[begin:target], 200)
         self.writer.branch(row, task, example_of(log, target))
         return row
 

@@ -38,6 +38,8 @@ class UnimpConfig(PretrainedConfig):
         feed_forward: width of feed-forward parts relative to their input.
         gate: value of both gates at the start; 0 in OpenFlamingo, whose checkpoints open them.
         train_rows: `new` trains rows of new ids only, `all` those of text as well.
+        item_rows: `free` rows are the paper's; `content` adds words and pictures to them (`item_rows.py`).
+        content_width: width of the words' own table there.
         vision_pool: side of the windows over which the tower's patch grid is averaged; 1 keeps every patch.
     """
 
@@ -67,6 +69,8 @@ class UnimpConfig(PretrainedConfig):
         gate: float = 0.1,
         train_rows: str = "new",
         vision_pool: int = 1,
+        item_rows: str = "free",
+        content_width: int = 64,
         **kwargs: Any,
     ) -> None:
         if isinstance(text, dict):
@@ -86,13 +90,16 @@ class UnimpConfig(PretrainedConfig):
         self.cross_every, self.cross_heads, self.head_width = cross_every, cross_heads, head_width
         self.feed_forward, self.gate, self.train_rows = feed_forward, gate, train_rows
         self.vision_pool = vision_pool
+        self.item_rows, self.content_width = item_rows, content_width
+        if item_rows not in ("free", "content"):
+            raise ValueError(f"item_rows is '{item_rows}'; known: free, content")
         # Rows are two tables of our own (`rows.py`); `generate` asks the body's configuration for their number.
-        self.text.vocab_size = text_ids + 4 + RATINGS + candidates + image_codes + self.item_rows
+        self.text.vocab_size = text_ids + 4 + RATINGS + candidates + image_codes + self.item_id_rows
         self.text.bos_token_id = self.text.eos_token_id = 0
         super().__init__(**{**kwargs, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0})
 
     @property
-    def item_rows(self) -> int:
+    def item_id_rows(self) -> int:
         """How many ids items are made of."""
         return self.items if self.item_levels == 1 else self.item_levels * self.codebook
 
@@ -113,8 +120,8 @@ class UnimpConfig(PretrainedConfig):
 
 NEOX_TINY: dict[str, Any] = {
     "hidden_size": 96,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
     "intermediate_size": 384,
     "max_position_embeddings": 2048,
     "rotary_pct": 1.0,
@@ -177,6 +184,7 @@ CLIP_L14: dict[str, Any] = {
 }
 
 _SHARED_TINY: dict[str, Any] = {
+    "cross_every": 1,
     "latents": 4,
     "resampler_layers": 1,
     "resampler_heads": 4,

@@ -55,7 +55,8 @@ def log_of(interactions: pa.Table, train: Mapping[str, pa.Table], index: Mapping
     rows = table.num_rows
     item = np.array([index[i] for i in table["item_id"].to_pylist()], dtype=np.int64)
     rating = table["rating"].to_numpy().astype(np.float32)
-    query, queries, known = np.full(rows, -1, dtype=np.int64), [], {}
+    query = np.full(rows, -1, dtype=np.int64)
+    known: dict[str, int] = {}
     learned = {}
     for task in (*IN_HISTORY, "image_generation"):
         if task not in train:
@@ -71,8 +72,7 @@ def log_of(interactions: pa.Table, train: Mapping[str, pa.Table], index: Mapping
             for row, text in zip(at, examples["query"].filter(pa.array(known_owner)).to_pylist(), strict=True):
                 if text is not None:
                     query[row] = known.setdefault(text, len(known))
-    queries = list(known)
-    return Log(offsets, item, rating, table["explanation"].to_pylist(), query, queries, learned)
+    return Log(offsets, item, rating, table["explanation"].to_pylist(), query, list(known), learned)
 
 
 def examples_of(table: pa.Table, index: Mapping[str, int]) -> list[Example]:

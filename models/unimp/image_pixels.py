@@ -47,7 +47,7 @@ class Source:
 
 def psnr(made: Pixels, due: Pixels) -> float:
     """Peak signal-to-noise ratio of pixels of one shape in decibels: 10 log10(255^2 / mean squared error)."""
-    error = np.mean((made.astype(np.float64) - due.astype(np.float64)) ** 2)
+    error = float(np.mean((made.astype(np.float64) - due.astype(np.float64)) ** 2))
     return float(10 * np.log10(255**2 / max(error, 1e-10)))
 
 

@@ -175,7 +175,7 @@ class Trainer:
                 f"take a rate below {self.schedule.rate:g}"
             )
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(list(self.learned.values()), 1.0)
         self.optimizer.step()
         if self.quantised:

@@ -196,10 +196,11 @@ def in_background(made: Iterable[_T], ahead: int = 2) -> Generator[_T, None, Non
     if ahead <= 0:
         yield from made
         return
-    ready: queue.Queue[tuple[bool, object]] = queue.Queue(maxsize=ahead)
+    # A thing in a list of its own, an error to raise, or None at the end.
+    ready: queue.Queue[list[_T] | BaseException | None] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 
-    def put(one: tuple[bool, object]) -> None:
+    def put(one: list[_T] | BaseException | None) -> None:
         while not stop.is_set():
             try:
                 ready.put(one, timeout=0.1)
@@ -210,23 +211,23 @@ def in_background(made: Iterable[_T], ahead: int = 2) -> Generator[_T, None, Non
     def work() -> None:
         try:
             for one in made:
-                put((True, one))
+                put([one])
                 if stop.is_set():
                     return
-            put((False, None))
+            put(None)
         except BaseException as problem:  # handed to the reader, who raises it
-            put((False, problem))
+            put(problem)
 
     thread = threading.Thread(target=work, name="unimp-loading", daemon=True)
     thread.start()
     try:
         while True:
-            more, one = ready.get()
-            if not more:
-                if isinstance(one, BaseException):
-                    raise one
+            got = ready.get()
+            if isinstance(got, BaseException):
+                raise got
+            if got is None:
                 return
-            yield one  # type: ignore[misc]
+            yield from got
     finally:
         stop.set()
         thread.join()

@@ -23,10 +23,12 @@ from unimp import mpt
 from unimp.batch import Batch
 from unimp.config import UnimpConfig
 from unimp.fusion import GatedCrossAttention, Media, Projection, block_layers
+from unimp.item_rows import ItemContent
 from unimp.losses import supervised_places
 from unimp.resampler import Resampler
 from unimp.routes import Routes
 from unimp.rows import INIT_STD, InputRows, OutputRows
+from unimp.tree import NAME, Tree, has_branches
 
 
 class Unimp(PreTrainedModel, GenerationMixin):
@@ -50,6 +52,11 @@ class Unimp(PreTrainedModel, GenerationMixin):
         self.body = _body(config)
         self.embed = InputRows(config.text_ids, new, config.width)
         self.head = OutputRows(config.text_ids, new, config.width)
+        self.content: ItemContent | None = None
+        if config.item_rows == "content" and config.item_levels == 1:
+            seen = config.vision_width if config.fusion != "none" else 0
+            self.content = ItemContent(config.text_ids, config.content_width, seen, config.width)
+            self.embed.added, self.head.added = self.content.read_rows, self.content.predict_rows
         self.resampler: Resampler | None = None
         self.projection: Projection | None = None
         self.blocks = nn.ModuleDict()
@@ -93,6 +100,8 @@ class Unimp(PreTrainedModel, GenerationMixin):
             nn.init.ones_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, ItemContent):
+            module.start()
         elif isinstance(module, Resampler):
             nn.init.normal_(module.latents)
         elif isinstance(module, GatedCrossAttention):
@@ -164,6 +173,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
         visible: Tensor | None = None,
         keys: dict[int, tuple[Tensor, Tensor]] | None = None,
         cache: Cache | None = None,
+        tree: Tree | None = None,
     ) -> Tensor:
         """Last hidden states `(batch, tokens, width)` of ids `(batch, tokens)`.
 
@@ -177,6 +187,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
             visible: pictures a token may see `(batch, tokens, pictures)`, for the mask that is not exclusive.
             keys: keys and values of the pictures, kept between steps of generation.
             cache: keys and values of earlier tokens, filled further.
+            tree: stands for `mask` where rows are trunks with branches.
         """
         media = Media(latents, slots, keys=keys if keys is not None else {})
         if visible is not None:
@@ -190,41 +201,50 @@ class Unimp(PreTrainedModel, GenerationMixin):
             mask = mask.unsqueeze(1)
         self._media = media if len(self.blocks) else None
         try:
-            last = self._run(x, mask, positions, cache)
+            last = self._run(x, mask, positions, cache, tree)
         finally:
             self._media = None  # what is left here would live until the next pass, graph and all
         if self.projection is not None and self.config.fusion == "late":
             last = self.projection(last, media, which)
         return last
 
-    def _run(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None) -> Tensor:
+    def _run(
+        self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Cache | None, tree: Tree | None
+    ) -> Tensor:
         """The body's last hidden states for embeddings `x`, whichever family it is of."""
         if isinstance(self.body, MptModel):
             return mpt.run(self.body, x, mask, positions, cache)
+        more = {}
+        if tree is not None:
+            mask = x.new_zeros((1, 1, 1, 1))  # a mask of four dimensions is taken as it is; the tree does not read it
+            more = {"tree": tree}
         out = self.body(
             inputs_embeds=x,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
+            **more,
         )
         last: Tensor = out.last_hidden_state
         return last
 
     def read(self, batch: Batch, patches: Tensor | None) -> Tensor:
         """Hidden states of a batch `(batch, tokens, width)`, given the patch tokens of its pictures."""
-        allowed = batch.allowed()
-        visible = None
-        if self.config.fusion == "cross_attention" and not self.config.exclusive:
-            visible = visible_pictures(batch, allowed)
+        packed = not isinstance(self.body, MptModel) and has_branches(batch)
+        tree = Tree.of(batch) if packed else None
+        exclusive = self.config.fusion != "cross_attention" or self.config.exclusive
+        allowed = batch.allowed() if tree is None or not exclusive else None
+        visible = None if exclusive or allowed is None else visible_pictures(batch, allowed)
         return self.hidden(
             batch.ids,
             latents=self.latents(patches),
             slots=batch.slots,
             which=batch.which,
             positions=batch.positions,
-            mask=allowed,
+            mask=allowed if tree is None else None,
             visible=visible,
+            tree=tree,
         )
 
     def supervised(self, batch: Batch, patches: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -313,6 +333,6 @@ def _body(config: UnimpConfig) -> nn.Module:
         mpt.give_attention(alibi)
         alibi.wte = nn.Identity()  # type: ignore[assignment]
         return alibi
-    body: nn.Module = AutoModel.from_config(sizes, attn_implementation="sdpa")
+    body: nn.Module = AutoModel.from_config(sizes, attn_implementation=NAME)
     body.embed_in = nn.Identity()
     return body

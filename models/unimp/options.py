@@ -31,6 +31,7 @@ class Options:
         ratings, whys: whether history items show rating and explanation.
         train_rows: `new` or `all`.
         item_ids: `atomic`, or `semantic` for residual-quantised content codes.
+        item_rows: `free` as in the paper, or `content` (`item_rows.py`).
         new_domain: how a held-out domain is met: `finetune_embeddings`, `finetune_all`, `zero_shot_content`.
         rating: what is answered as a rating: the expected value or the likeliest whole one.
         beams: beams of an explanation; 1 is greedy.
@@ -55,6 +56,7 @@ class Options:
     whys: bool = False
     train_rows: Literal["new", "all"] | None = None
     item_ids: Literal["atomic", "semantic"] = "atomic"
+    item_rows: Literal["free", "content"] | None = None
     new_domain: Literal["finetune_embeddings", "finetune_all", "zero_shot_content"] = "finetune_all"
     epochs: int | None = None
     lr: float | None = None
@@ -110,6 +112,7 @@ class Budget:
     tokens: int  # ids a batch
     questions: Mapping[str, int]  # a user and epoch; 0 is after every item
     train_rows: Literal["new", "all"] = "all"
+    item_rows: Literal["free", "content"] = "free"
     vocabulary: int = 1500  # ids of a tokenizer that is trained here
     language_epochs: int = 1
     language_lr: float = 2e-3
@@ -140,21 +143,23 @@ _ONE_EACH = {
 BUDGETS: Mapping[str, Budget] = {
     "tiny": Budget(
         scratch=True,
+        item_rows="content",
         history=20,
         epochs=10,
         lr=3e-3,
         tokens=8192,
         questions={
             "recommendation": 0,
-            "search": 4,
-            "preference": 3,
-            "explanation": 2,
+            "search": 3,
+            "preference": 2,
+            "explanation": 1,
             "selection": 1,
             "image_generation": 1,
         },
     ),
     "small": Budget(
         scratch=True,
+        item_rows="content",
         history=20,
         epochs=20,
         lr=1e-3,

@@ -71,6 +71,19 @@ class Parts:
         return self.features[pictures.cpu()] if self.features is not None else None
 
 
+def need_weights(options: Options) -> None:
+    """Refuse a preset that cannot begin from nothing, before hours go into its parts.
+
+    Raises:
+        UnimpError: no published language model is given.
+    """
+    if options.text_weights is None and not options.budget.scratch:
+        raise UnimpError(
+            f"preset '{options.preset}' needs a published language model; give --set text_weights=FOLDER-OR-NAME "
+            "and vision_weights, or take preset tiny or small"
+        )
+
+
 def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
     """The tokenizer, published or trained on the catalogue, train reviews and the questions' own words."""
     if options.text_weights is not None:
@@ -113,7 +126,7 @@ def make_tower(
         names = [str(items.picture_ids[k]) for k in rows]
         settings = ContrastiveSettings(seed=seed)
         clip = train_clip(
-            read_pictures([files[name] for name in names], sizes.image_size, names),
+            read_pictures([files[name] for name in names], int(PRESETS[options.preset]["vision"]["image_size"]), names),
             [None if items.titles[k] == UNKNOWN else items.titles[k] for k in rows],
             encoder,
             sizes,
@@ -218,17 +231,13 @@ def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook:
         exclusive=options.exclusive,
         item_levels=levels,
         codebook=codebook,
+        item_rows=options.item_rows or options.budget.item_rows,
     )
 
 
 def new_model(config: UnimpConfig, options: Options, seed: int) -> Unimp:
     """A model that has learned nothing beyond its published weights, if it has any."""
     if options.text_weights is None:
-        if not options.budget.scratch:
-            raise UnimpError(
-                f"preset '{options.preset}' needs a published language model; give --set text_weights=FOLDER-OR-NAME "
-                "and vision_weights, or take preset tiny or small"
-            )
         torch.manual_seed(seed)
         return Unimp(config)
     sizes = {k: v for k, v in config.to_dict().items() if k in _SIZES}

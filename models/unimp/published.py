@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import GPTNeoXConfig, MptConfig, PretrainedConfig
-from transformers.models.clip.configuration_clip import CLIPVisionConfig
 
 from unimp.config import UnimpConfig
 from unimp.errors import CheckpointError
@@ -43,7 +42,7 @@ _READ, _PREDICT = "embed.text.weight", "head.text.weight"
 def from_published(
     language: str | Path,
     *,
-    vision: CLIPVisionConfig | None,
+    vision: PretrainedConfig | None,
     flamingo: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -250,7 +249,7 @@ def load_model(
     try:
         config = UnimpConfig.from_dict(said)
         check_compatible(config, items=items, catalogue_hash=catalogue_hash, text_ids=text_ids, where=str(folder))
-        loaded: tuple[Unimp, dict[str, Any]] = Unimp.from_pretrained(  # type: ignore[assignment] # a pair, if asked for
+        loaded = Unimp.from_pretrained(
             str(folder),
             config=config,
             use_safetensors=True,
@@ -263,7 +262,7 @@ def load_model(
         raise CheckpointError(
             f"{folder} cannot be loaded: {_line(problem)}; train it again or copy it whole"
         ) from problem
-    model, found = loaded
+    model, found = cast(tuple[Unimp, dict[str, Any]], loaded)  # a pair, if asked for
     if wrong := sorted(str(one[0]) for one in found["mismatched_keys"]):
         raise CheckpointError(f"{folder}: weights of other sizes than config.json says: {listed(wrong)}")
     for what in ("missing_keys", "unexpected_keys"):

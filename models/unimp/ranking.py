@@ -146,7 +146,7 @@ class Ranker:
         if hidden.dtype == torch.float32:
             return head.some(hidden, ids)
         first = ids.start - self.vocabulary.text
-        return functional.linear(hidden.float(), head.new.weight[first : first + len(ids)].float())
+        return functional.linear(hidden.float(), head.table()[first : first + len(ids)].float())
 
     def _best(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k best items `(rows, k)` and their logits, holding one part of the catalogue at a time."""

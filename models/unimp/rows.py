@@ -6,6 +6,8 @@ Here nothing is ever resized: new ids have tables of their own, and what is trai
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,12 +28,17 @@ class InputRows(nn.Module):
         super().__init__()
         self.text = nn.Embedding(text, width)
         self.new = nn.Embedding(new, width)
+        self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+
+    def table(self) -> Tensor:
+        """Rows of new ids `(new, width)`."""
+        return _with(self.new.weight, self.added)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of ids `(batch, tokens)` as `(batch, tokens, width)`."""
         count = self.text.num_embeddings
         old = self.text(ids.clamp(max=count - 1))
-        own = self.new((ids - count).clamp(min=0))
+        own = functional.embedding((ids - count).clamp(min=0), self.table())
         return torch.where((ids >= count).unsqueeze(-1), own, old)
 
 
@@ -42,12 +49,24 @@ class OutputRows(nn.Module):
         super().__init__()
         self.text = nn.Linear(width, text, bias=False)
         self.new = nn.Linear(width, new, bias=False)
+        self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+
+    def table(self) -> Tensor:
+        """Rows of new ids `(new, width)`."""
+        return _with(self.new.weight, self.added)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits `(..., ids)` of hidden states `(..., width)`."""
-        return torch.cat([self.text(hidden), self.new(hidden)], dim=-1)
+        return torch.cat([self.text(hidden), functional.linear(hidden, self.table())], dim=-1)
 
     def some(self, hidden: Tensor, ids: range) -> Tensor:
         """Logits `(..., len(ids))` of a run of new ids only: what ranking a catalogue needs."""
         first = ids.start - self.text.out_features
-        return functional.linear(hidden, self.new.weight[first : first + len(ids)])
+        return functional.linear(hidden, self.table()[first : first + len(ids)])
+
+
+def _with(rows: Tensor, added: Callable[[], Tensor] | None) -> Tensor:
+    if added is None:
+        return rows
+    more = added()
+    return torch.cat([rows[: len(rows) - len(more)], rows[len(rows) - len(more) :] + more])

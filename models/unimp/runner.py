@@ -23,7 +23,8 @@ from unimp_bench.progress import Progress
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 from unimp_bench.schemas import IMAGE
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _ROWS = 2000  # examples answered together
 _EXAMPLE = ["example_id", "user_id", "position", "cohort", "history", "query", "target_item_id", "candidates"]
 _ANSWER = ["item_ids", "rating", "text"]

@@ -8,7 +8,7 @@ picture (the paper), both, or nothing. The id stands behind the attributes, so i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -112,7 +112,7 @@ class Writer:
         vocabulary: Vocabulary,
         bodies: Sequence[NDArray[np.int32]],
         titles: Sequence[NDArray[np.int32]],
-        encode: lru_cache[Sequence[int]] | object,
+        encode: Callable[[str], Iterable[int]],
         style: Style,
         *,
         weights: dict[str, float] | None = None,
@@ -124,7 +124,7 @@ class Writer:
         self._text = lru_cache(maxsize=200_000)(self._ids_of)
 
     def _ids_of(self, text: str) -> tuple[int, ...]:
-        return tuple(int(i) for i in self._encode(text))  # type: ignore[operator]
+        return tuple(int(i) for i in self._encode(text))
 
     # Pieces
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimp import parts as making
 from unimp.batching import Plan, Rows
@@ -68,6 +68,7 @@ class System:
     heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     threshold: float | None = None  # of selection; None: as generated
     item_ids: tuple[str, ...] = ()
+    domains: frozenset[str] = frozenset()  # that somebody bought from in training; pictures come from no other
     report: Report = quiet
     record: Record | None = None
 
@@ -100,6 +101,7 @@ class System:
             raise TrainingError("there is nothing to learn: no task has training examples")
         torch.manual_seed(self.seed)
         self.item_ids = shop.items.ids
+        self.domains = domains_of(shop)
         self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
         self._language(shop)
         self._caption(shop)
@@ -123,6 +125,7 @@ class System:
         self._language(shop)
 
     def _stand(self, shop: Shop, folder: Path) -> None:
+        making.need_weights(self.options)
         folder.mkdir(parents=True, exist_ok=True)
         _same_catalogue(folder, shop.items)
         options, seed, report = self.options, self.seed if not self.options.pretrained else 0, self.report
@@ -157,9 +160,16 @@ class System:
     def _furnish(self, items: Items, semantic: Ints | None) -> None:
         """Everything that follows from parts and model: vocabulary, writers."""
         self.semantic = semantic
+        self.item_domains = items.domains
         self.vocabulary = Vocabulary.of(self.model.config, semantic)
         encoder = self.parts.encoder
         self.bodies = encoder.encode([f" {body}" for body in items.bodies])
+        if self.model.content is not None:
+            seen = None
+            if self.model.content.vision:
+                assert self.parts.features is not None
+                seen = self.parts.features[torch.arange(len(items))].mean(1)
+            self.model.content.furnish(self.bodies, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
         options = self.options
         self.style = Style(
@@ -376,8 +386,8 @@ class System:
         """
         self.report, self.record, self.folder = report, record, folder
         self.tasks = shop.tasks
-        domains = {shop.items.domains[item] for item in np.unique(shop.log.item)}
-        held_out = np.array([domain in domains for domain in shop.items.domains])
+        self.domains = domains_of(shop)
+        held_out = np.array([domain in self.domains for domain in shop.items.domains])
         self._timed("rows from content", lambda: self._rows_from_content(~held_out))
         learned = [task for task in self.tasks if task != "image_generation"]
         if self.options.new_domain == "zero_shot_content" or not learned:
@@ -399,14 +409,14 @@ class System:
             self.heads["image_generation"] = kept["image_generation"]
 
     def _rows_from_content(self, known: NDArray[np.bool_]) -> None:
-        if self.vocabulary.levels > 1:
-            return  # semantic ids name new items already
+        if self.vocabulary.levels > 1 or self.model.content is not None:
+            return  # new items have a name or content already
         features = making.content_features(self.parts, self.bodies)
         first = self.vocabulary.item_ids.start - self.vocabulary.text
         with torch.no_grad():
             for table in (self.model.embed.new.weight, self.model.head.new.weight):
                 rows = table[first : first + len(known)]
-                made = rows_from_content(features, rows.cpu().float().numpy(), known)
+                made = rows_from_content(features, rows.cpu().float().numpy()[known], known)
                 rows[torch.from_numpy(~known)] = torch.from_numpy(made[~known]).to(rows)
 
     # Asking
@@ -419,9 +429,10 @@ class System:
         """Items `(n, 2)` that the search task finds, pictures only; never one of the history or `never[n]`."""
         with self.tuned("search"):
             scores = self.decoder().rank("search", examples)
-        codes = self.parts.codes
-        assert codes is not None
-        scores[:, codes[:, 0] < 0] = -np.inf
+        shown = np.array([domain in self.domains for domain in self.item_domains])
+        if self.parts.codes is not None and (shown & (self.parts.codes[:, 0] >= 0)).any():
+            shown &= self.parts.codes[:, 0] >= 0
+        scores[:, ~shown] = -np.inf
         for row, example in enumerate(examples):
             scores[row, example.history] = -np.inf
             if never is not None:
@@ -447,6 +458,7 @@ class System:
             "options": dataclasses.asdict(self.options),
             "seed": self.seed,
             "seconds": self.seconds,
+            "domains": sorted(self.domains),
             "items": len(self.item_ids),
             "catalogue": making.catalogue_hash(self.item_ids),
             "threshold": self.threshold,
@@ -476,8 +488,11 @@ class System:
         options = Options(**facts["options"])
         system = cls(options, seed=facts["seed"], seconds=facts["seconds"], threshold=facts["threshold"])
         system.item_ids = items.ids
+        system.domains = frozenset(facts["domains"])
+        system.parts_folder = folder
         system.report = report
-        system.model = load_model(folder / "model", items=len(items)).to(system.device)
+        system.model = load_model(folder / "model", items=len(items))
+        nn.Module.to(system.model, system.device)  # the library's own wrapper has lost its type
         system.parts = making.load_parts(folder, items, options, work, report, system.device)
         semantic = None
         if (folder / "semantic.safetensors").is_file():
@@ -511,6 +526,11 @@ class _Tuned:
 TUNING_EPOCHS, TUNING_RATE = 6, 0.1
 _READING = ("body.", "embed.text.", "head.text.")
 _CONTINUED = ("recommendation", "search", "selection", "preference", "explanation")  # reference order: section 7.1
+
+
+def domains_of(shop: Shop) -> frozenset[str]:
+    """Domains that somebody bought from."""
+    return frozenset(shop.items.domains[item] for item in np.unique(shop.log.item))
 
 
 def _same_catalogue(folder: Path, items: Items) -> None:

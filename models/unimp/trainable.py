@@ -17,7 +17,7 @@ from unimp.modeling import Unimp
 
 ROWS_NEW = frozenset({"rows_in_new", "rows_out_new"})
 ROWS_TEXT = frozenset({"rows_in_text", "rows_out_text"})
-PARTS = frozenset({"resampler", "cross", "body"}) | ROWS_NEW | ROWS_TEXT
+PARTS = frozenset({"resampler", "cross", "body", "content"}) | ROWS_NEW | ROWS_TEXT
 STAGES = ("language", "caption", "multi_task", "efficient")
 
 _PREFIXES = {
@@ -29,6 +29,7 @@ _PREFIXES = {
     "embed.text.": "rows_in_text",
     "head.new.": "rows_out_new",
     "head.text.": "rows_out_text",
+    "content.": "content",
 }
 
 
@@ -57,9 +58,9 @@ def parts_of(config: UnimpConfig, stage: str, *, scratch: bool = False) -> froze
     if stage == "language":
         return frozenset({"body"}) | ROWS_NEW | ROWS_TEXT
     if stage == "caption":
-        return frozenset({"resampler", "cross"}) | ROWS_NEW | (ROWS_TEXT if text else frozenset())
+        return frozenset({"resampler", "cross", "content"}) | ROWS_NEW | (ROWS_TEXT if text else frozenset())
     if stage == "multi_task":
-        return frozenset({"resampler", "cross"}) | body | ROWS_NEW | (ROWS_TEXT if text else frozenset())
+        return frozenset({"resampler", "cross", "content"}) | body | ROWS_NEW | (ROWS_TEXT if text else frozenset())
     if stage == "efficient":
         return frozenset({"rows_out_new"} | ({"rows_out_text"} if text else set()))
     raise TrainingError(f"no stage '{stage}'; known: {', '.join(STAGES)}")

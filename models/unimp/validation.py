@@ -10,11 +10,12 @@ The one number is their mean. All lie between 0 and 1 and more is better. The te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unimp.batching import collate
 from unimp.losses import focal
@@ -64,7 +65,7 @@ class Validation:
     @torch.no_grad()
     def _probability(self, task: str, examples: list[Example], model: Unimp) -> float:
         system, losses = self.system, []
-        model.eval()
+        model.train(False)
         for start in range(0, len(examples), 16):
             rows = []
             for example in examples[start : start + 16]:
@@ -79,7 +80,7 @@ class Validation:
         return float(torch.exp(-torch.cat(losses).mean()))
 
 
-def ndcg(scores: np.ndarray, examples: Sequence[Example], k: int = 5) -> float:  # type: ignore[type-arg]
+def ndcg(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> float:
     """NDCG@k of scores `(n, items)`; history items are left out, equal scores count against the answer."""
     total = 0.0
     for row, example in zip(scores, examples, strict=True):
@@ -103,6 +104,6 @@ def f1(chosen: Sequence[Sequence[int]], examples: Sequence[Example]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def _mean(values: object) -> float:
-    listed = [float(v) for v in values]  # type: ignore[attr-defined]
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
     return float(np.mean(listed)) if listed else 0.0

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class VisionTower(nn.Module):
             if config.model_type not in ("clip", "clip_vision_model"):
                 raise CheckpointError(f"'{name}' holds a model of type {config.model_type}; a CLIP is needed")
             with _quiet():
-                model, found = CLIPVisionModel.from_pretrained(
+                loaded = CLIPVisionModel.from_pretrained(
                     str(name),
                     use_safetensors=True,
                     local_files_only=local,
@@ -86,6 +86,7 @@ class VisionTower(nn.Module):
         except Exception as problem:  # hub, JSON and safetensors readers share no class of their own
             said = str(problem).strip().split("\n")[0]
             raise CheckpointError(f"no CLIP can be read from '{name}': {said}") from problem
+        model, found = cast(tuple[CLIPVisionModel, dict[str, Any]], loaded)  # a pair, if asked for
         if missing := sorted(found["missing_keys"]):
             raise CheckpointError(f"CLIP of '{name}' lacks {len(missing)} weights, {missing[0]} first; fetch it again")
         return cls(model, pool)

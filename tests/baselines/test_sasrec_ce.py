@@ -104,6 +104,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(tmp_path: Path) -> 
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     model, losses = _trained(tmp_path, epochs=60)
     assert losses[-1] < losses[0] / 2

@@ -27,7 +27,7 @@ def test_settings_survive_the_disk(tmp_path: Path, text: dict[str, Any]) -> None
 
 
 def test_rows_are_counted_in_the_body_that_generate_asks() -> None:
-    assert config(item_levels=3, codebook=8).item_rows == 24
+    assert config(item_levels=3, codebook=8).item_id_rows == 24
     assert config().get_text_config().vocab_size == 40 + 4 + 5 + 3 + 4 + 6
 
 

@@ -47,7 +47,11 @@ def test_values_that_mean_nothing_are_refused_in_one_line(key: str, value: str) 
     assert "\n" not in str(refused.value)
 
 
-def test_the_paper_preset_without_weights_says_what_it_needs(home: object, tmp_path: Path) -> None:
+def test_the_paper_preset_without_weights_says_what_it_needs(home: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: object) -> None:
+        raise AssertionError("a part was made before the refusal")
+
+    monkeypatch.setattr("unimp.parts.make_tokenizer", made)
     with pytest.raises(ConfigError, match="text_weights"):
         run(home, "shop", "recommendation", "unimp", parameters={**QUICK, "preset": "paper", "vision": "off"})  # type: ignore[arg-type]
 

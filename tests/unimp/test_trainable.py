@@ -9,7 +9,7 @@ from unimp.recipe import Recipe
 
 
 def test_parts_of_the_paper_are_pictures_and_rows_and_never_the_body() -> None:
-    new = {"resampler", "cross", "rows_in_new", "rows_out_new"}
+    new = {"resampler", "cross", "content", "rows_in_new", "rows_out_new"}
     assert trainable.parts_of(learning_shop.config(), "multi_task") == new
     everything = trainable.parts_of(learning_shop.config(train_rows="all"), "multi_task")
     assert everything == new | {"rows_in_text", "rows_out_text"}

@@ -35,6 +35,10 @@ def probe(
     interval; p is of a paired permutation test, not corrected for the number of
     rows. All runs are kept like those of `run --variant probe:…`.
 
+    Lists under probe:other_history leave out the items of both histories. With
+    a few hundred items or less that alone raises the probed score by a little,
+    so that the gain is too low rather than too high.
+
     Example: unimp-bench probe --model bm25 --task recommendation
     """
     from unimp_bench import probing

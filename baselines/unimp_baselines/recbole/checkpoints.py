@@ -36,8 +36,9 @@ def learned(model: Any) -> dict[str, Any]:
     Raises:
         RefusalError: some of these are no tensors, and the model does not make them anew from its data.
     """
-    others = model.other_parameter()
-    made_anew = model.type.name == "TRADITIONAL"
+    # Modules among them are in the state dict anyway.
+    others = {k: v for k, v in model.other_parameter().items() if not isinstance(v, torch.nn.Module)}
+    made_anew = type(model).type.name == "TRADITIONAL"
     odd = [name for name, value in others.items() if not (value is None or isinstance(value, torch.Tensor))]
     if odd and not made_anew:
         raise RefusalError(f"it learns things that are no tensors ({', '.join(odd)}), which are not kept")

@@ -2,6 +2,9 @@
 
 The model is RecBole's own, defects included, with its default settings and loss but for the parameters here; `set`
 gives further ones as `key=value` pairs. Its paper is named at the head of its file in RecBole.
+
+Not among them: NCL and RaCT (training loops of their own, which cannot be resumed), GRU4RecKG and KSR (knowledge
+graphs), DIEN and FEARec (they read padded histories that are not kept).
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ class RecBole(SequenceRunner):
         client.require_recbole()
         if self.model not in known():
             raise UnknownNameError("RecBole model", self.model, known())
+        self.refuse(self.model == "S3Rec", "RecBole's own class would stop after pre-training; run s3rec")
         self._given()
         if known()[self.model] == "general":
             self.__dict__ |= {"cohorts": frozenset({"in_domain"}), "by_user": True}

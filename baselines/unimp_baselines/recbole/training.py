@@ -1,7 +1,7 @@
 """Training: RecBole's model, batches, loss and optimizer; our epochs, early stopping and checkpoints.
 
-The best epoch is the one with the highest NDCG@10 on validation rows by RecBole's own full ranking (for sequential
-models without masking of seen items); that figure decides about stopping and is reported nowhere as a result.
+The best epoch is the one with the highest NDCG@10 on validation rows by RecBole's own full ranking, without the items
+that a history shows; that figure decides about stopping and is reported nowhere as a result.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ def _stage(name: str, request: Train, feed: Arrays, **more: Any) -> Stage:
     if len(valid) and not pretraining:
         valid_loader = get_dataloader(config, "valid")(config, valid, sampler.set_phase("valid"), shuffle=False)
         valid_loader.transform = Equal(config)  # masks of training mean nothing here and cost time
+        if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+            valid_loader.collate_fn = _without_seen(valid_loader.collate_fn, dataset.item_id_list_field)
     model = model_class(request.model)(config, dataset).to(config["device"])
     if request.warm_weights and name == "fit" and not more:
         _warm(model, checkpoints.read(Path(request.warm_weights)))
@@ -139,6 +141,18 @@ def _stage(name: str, request: Train, feed: Arrays, **more: Any) -> Stage:
     epochs = request.pretrain_epochs if pretraining else request.epochs
     epochs = 1 if config["MODEL_TYPE"] == ModelType.TRADITIONAL else epochs
     return Stage(name, model, trainer, train_loader, valid_loader, epochs, request)
+
+
+def _without_seen(collate: Callable[[Any], Any], histories: str) -> Callable[[Any], Any]:
+    """Batches of validation that also say which items to leave out; RecBole says so for general models only."""
+
+    def batch(index: Any) -> Any:
+        rows, _, users, right = collate(index)
+        seen = rows[histories]
+        row, place = torch.nonzero((seen != 0) & (seen != right[:, None]), as_tuple=True)
+        return rows, (row, seen[row, place]), users, right
+
+    return batch
 
 
 def _samples(config: Any) -> bool:

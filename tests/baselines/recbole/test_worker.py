@@ -116,6 +116,7 @@ def test_changed_weights_are_not_taken_up(shop: Dataset, tmp_path: Path) -> None
     ("wrong", "message"),
     [
         ({"model": "SASRek"}, "unknown RecBole model 'SASRek'; did you mean SASRec"),
+        ({"model": "S3Rec"}, "recbole:S3Rec: RecBole's own class would stop after pre-training; run s3rec"),
         ({"model": "SASRec", "set": "n_layers"}, "is no key=value"),
         ({"model": "SASRec", "set": "loss_type=__import__('os')"}, "is no key=value"),
         ({"model": "SASRec", "lr": 0.0}, "recbole:SASRec: lr=0.0"),

@@ -1,0 +1,101 @@
+"""Item rows that begin with what an item is: its words, and for the head its picture too.
+
+    content(i) = LN([ sum_t w_t E[t] / sqrt(n) ; p_i ])       t: the n different ids of the item's attributes
+    row(i)     = free(i) + W content(i)
+
+with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled.
+The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought; where the catalogue is small
+or new, content lets what was learned of one item hold for others like it. Read rows have words only, so that pictures
+reach the text by fusion alone, and every ablation of it stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unimp.rows import INIT_STD
+
+
+class ItemContent(nn.Module):
+    """Content of every item; `furnish` must be called before it is asked.
+
+    Args:
+        text_ids: ids of the tokenizer.
+        words: width of E.
+        vision: width of patch tokens; 0 for a blind model.
+        width: of rows.
+    """
+
+    def __init__(self, text_ids: int, words: int, vision: int, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(text_ids, words)
+        self.read = nn.Linear(words, width, bias=False)
+        self.predict = nn.Linear(words + vision, width, bias=False)
+        self.vision = vision
+        self.register_buffer("ids", torch.zeros(0, dtype=torch.long), persistent=False)
+        self.register_buffer("offsets", torch.zeros(0, dtype=torch.long), persistent=False)
+        self.register_buffer("idf", torch.zeros(0), persistent=False)
+        self.register_buffer("pictures", torch.zeros(0, vision), persistent=False)
+        self.ids: Tensor
+        self.offsets: Tensor
+        self.idf: Tensor
+        self.pictures: Tensor
+
+    def start(self) -> None:
+        """Draw first weights: rows of about the size that other rows have."""
+        nn.init.normal_(self.words.weight)
+        for linear in (self.read, self.predict):
+            nn.init.normal_(linear.weight, std=INIT_STD / linear.in_features**0.5)
+
+    def furnish(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:
+        """Take in a catalogue.
+
+        Args:
+            bodies: ids of each item's attributes.
+            pictures: mean patch token of each item `(items, vision)`, zeros for none.
+        """
+        kinds = [np.unique(body) for body in bodies]
+        seen = np.zeros(self.words.num_embeddings)
+        for own in kinds:
+            seen[own] += 1
+        idf = np.log((len(bodies) + 1) / (seen + 1))
+        weights = [idf[own] / max(len(own), 1) ** 0.5 for own in kinds]
+        device = self.words.weight.device
+        lengths = np.array([len(own) for own in kinds])
+        self.ids = torch.as_tensor(np.concatenate(kinds).astype(np.int64), device=device)
+        self.offsets = torch.as_tensor(np.cumsum(lengths) - lengths, device=device)
+        self.idf = torch.as_tensor(np.concatenate(weights), dtype=torch.float32, device=device)
+        if self.vision:
+            assert pictures is not None
+            known = pictures.abs().sum(1) > 0
+            some = pictures[known] if known.any() else pictures
+            scaled = (pictures - some.mean(0)) / some.std(0).clamp(min=1e-6) if len(some) > 1 else pictures
+            self.pictures = torch.where(known[:, None], scaled, 0.0).to(device)
+
+    def _words(self) -> Tensor:
+        assert len(self.offsets), "furnish the content first"
+        weights = self.idf.to(self.words.weight.dtype)
+        return functional.embedding_bag(
+            self.ids, self.words.weight, self.offsets, mode="sum", per_sample_weights=weights
+        )
+
+    def read_rows(self) -> Tensor:
+        """What is added to the rows by which items are read `(items, width)`."""
+        words = self._words()
+        added: Tensor = self.read(functional.layer_norm(words, words.shape[-1:]))
+        return added
+
+    def predict_rows(self) -> Tensor:
+        """What is added to the rows by which items are predicted `(items, width)`."""
+        words = self._words()
+        parts = [functional.layer_norm(words, words.shape[-1:])]
+        if self.vision:
+            parts.append(self.pictures.to(words.dtype))
+        added: Tensor = self.predict(torch.cat(parts, dim=-1))
+        return added
