@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-all
 REAL_DATA ?=
 DEMO := demo
+EFFORT ?= 0.15
 REAL := $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 .PHONY: help setup demo test test-slow lint bench clean
@@ -22,11 +23,12 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 	@echo "==> $(VENV) is ready"
 
-demo: $(READY) ## build the small synthetic shop, run the floors and BM25, print the leaderboard, write the report
+demo: $(READY) ## build the small synthetic shop, run floors, BM25 and a short UniMP, print the leaderboard, write the report
 	@$(BIN)/unimp-bench --home $(DEMO) build synthetic --size small --noise NT --noise NV
 	@$(BIN)/unimp-bench --home $(DEMO) run --model floors,bm25,oracle_history,oracle --task all --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NT-0.2 --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NV-0.2 --dataset synthetic-small
+	@$(BIN)/unimp-bench --home $(DEMO) run --model unimp --task all --set effort=$(EFFORT) --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) leaderboard --dataset synthetic-small --csv $(DEMO)/leaderboard.csv
 	@$(BIN)/unimp-bench --home $(DEMO) report --dataset synthetic-small --out $(DEMO)/report.html
 	@echo "==> tasks in $(DEMO)/data/synthetic-small, leaderboard in $(DEMO)/leaderboard.csv, report in $(DEMO)/report.html"
@@ -46,10 +48,14 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## measure ingestion against gzip and a plain Python loop, every stage of a build, and scoring
+bench: $(READY) ## measure ingestion, stages of a build, scoring, and the model, each against a named alternative
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/stages.py
 	@$(BIN)/python benchmarks/score.py
+	@$(BIN)/python benchmarks/prefix.py
+	@$(BIN)/python benchmarks/decoding.py
+	@$(BIN)/python benchmarks/cross_attention.py
+	@$(BIN)/python benchmarks/large_catalogue.py
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) $(DEMO)

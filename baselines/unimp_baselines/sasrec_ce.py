@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from unimp_baselines.sasrec_net import SASRec
 
-_FILES = ("weights.pt", "names.parquet", "popularity.npy")
+_FILES = ("weights.safetensors", "names.parquet", "popularity.npy")
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,12 @@ class SASRecCE:
 
     def save(self, folder: Path) -> None:
         """Write weights, item ids, popularity, and `state.json` with the files' sums."""
-        import torch
+        from safetensors.torch import save_file
 
         learned = self._learned
         assert learned is not None, "fit first"
-        torch.save({k: v.cpu() for k, v in learned.network.state_dict().items()}, folder / "weights.pt")
+        tensors = {k: v.cpu().contiguous() for k, v in learned.network.state_dict().items()}
+        save_file(tensors, folder / "weights.safetensors")
         write_names(folder / "names.parquet", pl.Series([], dtype=pl.String), learned.items)
         np.save(folder / "popularity.npy", learned.popularity)
         sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
@@ -200,7 +201,7 @@ class SASRecCE:
         Raises:
             IncompleteError: a file is not there or was changed.
         """
-        import torch
+        from safetensors.torch import load_file
 
         from unimp_baselines import sasrec_net
 
@@ -211,7 +212,7 @@ class SASRecCE:
                 raise IncompleteError(f"{path} is missing or was changed; run again with --force")
         _, items = read_names(folder / "names.parquet")
         network = sasrec_net.SASRec(self._shape(len(items)))
-        network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
         popularity = np.load(folder / "popularity.npy")
         self._learned = Learned(network.to(self.device), items, popularity, state["threshold"], state["facts"])
 

@@ -1,12 +1,16 @@
-"""Rows for items that were never trained, told from their content: zero-shot recommendation in a new domain.
+"""What an item is without anyone having bought it, and what follows: semantic ids, and rows that were never trained.
 
     items x width: content features;   d: width of a row
 
-What known items' features say about their trained rows is one linear map (ridge regression, closed form); the rows of
-other items are read off it. The same map gives all rows a start before training.
+Zero-shot recommendation in a new domain: what known items' features say about their trained rows is one linear map
+(ridge regression, closed form); the rows of other items are read off it. The same map gives all rows a start before
+training.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +19,8 @@ from torch import Tensor
 
 from unimp.errors import UnimpError
 from unimp.modeling import Unimp
+from unimp.parts import Parts
+from unimp.semantic_ids import SemanticIds
 from unimp.vocabulary import Vocabulary
 
 Floats = NDArray[np.float32]
@@ -81,3 +87,52 @@ def fill_rows(
         with torch.no_grad():
             new = torch.as_tensor(~known, device=own.device)
             own[new] = torch.as_tensor(filled[~known]).to(own)
+
+
+def semantic_codes(
+    parts: Parts, bodies: Sequence[NDArray[np.int32]], known: NDArray[np.bool_], folder: Path, seed: int
+) -> tuple[NDArray[np.int64], int]:
+    """Semantic ids of every item `(items, levels)` and the codes a level, from words and pictures.
+
+    Args:
+        parts: gives mean patch tokens.
+        bodies: ids of each item's attributes.
+        known: items that codebooks may learn from `(items,)`; others are quantised by them.
+        folder: keeps the codebooks.
+        seed: of the clustering.
+    """
+    file = folder / "semantic.safetensors"
+    features = content_features(parts, bodies)
+    if file.is_file():
+        made = SemanticIds.load(file)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        bare = SemanticIds.fit(features[known], seed=seed)
+        made = bare.grown(features[~known]) if not known.all() else bare
+        made.save(file)
+    codes = np.empty_like(made.codes)
+    codes[np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)])] = made.codes
+    return codes, int(made.codebook)
+
+
+def content_features(parts: Parts, bodies: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    """What an item is, without anyone having bought it `(items, words + width)`: weighted words, mean patch tokens.
+
+    Words are counted by ids, weighted by inverse document frequency, hashed to 128 numbers by a fixed random
+    projection, and scaled to unit length; so are mean patch tokens, centred.
+    """
+    count = len(bodies)
+    seen = np.zeros(parts.encoder.size)
+    for body in bodies:
+        seen[np.unique(body)] += 1
+    weight = np.log((count + 1) / (seen + 1))
+    project = np.random.default_rng(0).standard_normal((parts.encoder.size, 128)) / np.sqrt(128)
+    words = np.stack([weight[np.unique(b)] @ project[np.unique(b)] if len(b) else np.zeros(128) for b in bodies])
+    words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
+    found = [words]
+    if parts.features is not None:
+        mean = parts.features[torch.arange(count)].mean(1).numpy()
+        mean = mean - mean[parts.has_picture].mean(0)
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+        found.append(np.where(parts.has_picture[:, None], mean, 0.0))
+    return np.concatenate(found, axis=1).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unimp.errors import UnimpError
@@ -27,6 +27,7 @@ class Options:
         norm: how token losses are averaged (`losses.NORMS`).
         strategy: `multi_task`, then nothing, all weights (`+full`) or output rows only (`+efficient`) for each task;
             `continue` adds task after task.
+        learn: tasks that are learned, comma-separated; `all` that the dataset has.
         history: most items of a history that are read.
         ratings, whys: whether history items show rating and explanation.
         train_rows: `new` or `all`.
@@ -51,6 +52,7 @@ class Options:
     gamma: float = 2.0
     norm: Literal["tokens", "weights", "answers"] = "tokens"
     strategy: Literal["multi_task+efficient", "multi_task+full", "multi_task", "continue"] = "multi_task+efficient"
+    learn: str = "all"
     history: int | None = None
     ratings: bool = True
     whys: bool = False
@@ -111,6 +113,7 @@ class Budget:
     lr: float
     tokens: int  # ids a batch
     questions: Mapping[str, int]  # a user and epoch; 0 is after every item
+    users: Mapping[str, float] = field(default_factory=dict)  # share of users who are asked a task in an epoch
     train_rows: Literal["new", "all"] = "all"
     item_rows: Literal["free", "content"] = "free"
     vocabulary: int = 1500  # ids of a tokenizer that is trained here
@@ -118,7 +121,8 @@ class Budget:
     language_lr: float = 2e-3
     caption_epochs: int = 6
     image_epochs: int = 6
-    tower: str = "tiny"
+    tower_steps: int = 1000
+    threads: int = 0  # of the tower's training; 0 leaves them. Two threads halve the speed of operations this small
     image_tokens: str = "tiny"
     accumulate: int = 1
     adapt_epochs: int = 6
@@ -144,9 +148,11 @@ BUDGETS: Mapping[str, Budget] = {
     "tiny": Budget(
         scratch=True,
         item_rows="content",
+        threads=1,
         history=20,
-        epochs=10,
+        epochs=6,
         lr=3e-3,
+        users={"selection": 0.5},
         tokens=8192,
         questions={
             "recommendation": 0,
@@ -173,7 +179,7 @@ BUDGETS: Mapping[str, Budget] = {
             "image_generation": 2,
         },
         vocabulary=8000,
-        tower="small",
+        tower_steps=4000,
         image_tokens="small",
     ),
     "paper": Budget(
@@ -185,7 +191,6 @@ BUDGETS: Mapping[str, Budget] = {
         questions=_ONE_EACH,
         accumulate=2,
         image_tokens="paper",
-        tower="paper",
     ),
     "mpt-1b": Budget(
         scratch=False,
@@ -196,6 +201,5 @@ BUDGETS: Mapping[str, Budget] = {
         questions=_ONE_EACH,
         accumulate=2,
         image_tokens="paper",
-        tower="paper",
     ),
 }

@@ -6,11 +6,9 @@ and pictures, and train reviews. Each part is made once in its folder, by rename
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPVisionConfig
 
 from unimp.config import PRESETS, UnimpConfig
 from unimp.contrastive import ContrastiveSettings, train_clip
-from unimp.errors import CheckpointError, UnimpError
+from unimp.errors import UnimpError
 from unimp.features import ItemFeatures, encode_pictures
 from unimp.item_text import UNKNOWN
 from unimp.modeling import Unimp
@@ -33,7 +29,6 @@ from unimp.options import Options
 from unimp.pictures import read_pictures
 from unimp.prompts import PAPER
 from unimp.published import from_published
-from unimp.semantic_ids import SemanticIds
 from unimp.shop import Items, Shop
 from unimp.text import TextEncoder, load_tokenizer, save_tokenizer, train_tokenizer
 from unimp.vision import VisionTower
@@ -75,12 +70,13 @@ def need_weights(options: Options) -> None:
     """Refuse a preset that cannot begin from nothing, before hours go into its parts.
 
     Raises:
-        UnimpError: no published language model is given.
+        UnimpError: no published language model or tower is given.
     """
-    if options.text_weights is None and not options.budget.scratch:
+    blind = options.vision == "off" or options.vision_weights is not None
+    if not options.budget.scratch and (options.text_weights is None or not blind):
         raise UnimpError(
-            f"preset '{options.preset}' needs a published language model; give --set text_weights=FOLDER-OR-NAME "
-            "and vision_weights, or take preset tiny or small"
+            f"preset '{options.preset}' needs published weights; give --set text_weights=FOLDER-OR-NAME and "
+            "--set vision_weights=FOLDER-OR-NAME (or vision=off), or take preset tiny or small"
         )
 
 
@@ -125,18 +121,32 @@ def make_tower(
         files = items.pictures([str(items.picture_ids[k]) for k in rows])
         names = [str(items.picture_ids[k]) for k in rows]
         settings = ContrastiveSettings(seed=seed)
-        clip = train_clip(
-            read_pictures([files[name] for name in names], int(PRESETS[options.preset]["vision"]["image_size"]), names),
-            [None if items.titles[k] == UNKNOWN else items.titles[k] for k in rows],
-            encoder,
-            sizes,
-            replace(settings, steps=options.times(settings.steps)),
-            device=device,
-            checkpoint=folder.with_suffix(".checkpoint"),
-            report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
-        )
+        side = int(PRESETS[options.preset]["vision"]["image_size"])
+        with at_most(options.budget.threads):
+            clip = train_clip(
+                read_pictures([files[name] for name in names], side, names),
+                [None if items.titles[k] == UNKNOWN else items.titles[k] for k in rows],
+                encoder,
+                sizes,
+                replace(settings, steps=options.times(options.budget.tower_steps)),
+                device=device,
+                checkpoint=folder.with_suffix(".checkpoint"),
+                report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
+            )
         VisionTower.from_clip(clip, pool=pool).save_pretrained(folder)
     return VisionTower.from_pretrained(folder, pool=pool)
+
+
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Inside, torch uses so many threads; 0 changes nothing."""
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_features(items: Items, tower: VisionTower, folder: Path, report: Report, device: torch.device) -> ItemFeatures:
@@ -201,7 +211,7 @@ def codes_of(items: Items, made: Any) -> NDArray[np.int64]:
     return codes
 
 
-IMAGE_STEPS = {"tiny": 2500, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
+IMAGE_STEPS = {"tiny": 1500, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
 
 
 def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:
@@ -212,10 +222,8 @@ def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int3
 def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook: int) -> UnimpConfig:
     """The model's configuration for this catalogue."""
     sizes = dict(PRESETS[options.preset])
-    if options.model_fusion == "none":
-        sizes["vision"] = None
-    elif parts.tower is not None:
-        sizes["vision"] = parts.tower.model.config.to_dict()
+    blind = options.model_fusion == "none" or parts.tower is None
+    sizes["vision"] = None if parts.tower is None else parts.tower.model.config.to_dict()
     if options.train_rows is not None:
         sizes["train_rows"] = options.train_rows
     elif options.budget.scratch:
@@ -227,7 +235,7 @@ def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook:
         text_ids=parts.encoder.size,
         items=len(shop.items),
         image_codes=parts.image_tokens.codes if parts.image_tokens is not None else 0,
-        fusion=options.model_fusion,
+        fusion="none" if blind else options.model_fusion,
         exclusive=options.exclusive,
         item_levels=levels,
         codebook=codebook,
@@ -263,136 +271,6 @@ _SIZES = [
     "gate",
     "train_rows",
     "vision_pool",
+    "item_rows",
+    "content_width",
 ]
-
-
-def semantic_codes(
-    parts: Parts, bodies: Sequence[NDArray[np.int32]], known: NDArray[np.bool_], folder: Path, seed: int
-) -> tuple[NDArray[np.int64], int]:
-    """Semantic ids of every item `(items, levels)` and the codes a level, from words and pictures.
-
-    Args:
-        parts: gives mean patch tokens.
-        bodies: ids of each item's attributes.
-        known: items that codebooks may learn from `(items,)`; others are quantised by them.
-        folder: keeps the codebooks.
-        seed: of the clustering.
-    """
-    file = folder / "semantic.safetensors"
-    features = content_features(parts, bodies)
-    if file.is_file():
-        made = SemanticIds.load(file)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        bare = SemanticIds.fit(features[known], seed=seed)
-        made = bare.grown(features[~known]) if not known.all() else bare
-        made.save(file)
-    codes = np.empty_like(made.codes)
-    codes[np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)])] = made.codes
-    return codes, int(made.codebook)
-
-
-def content_features(parts: Parts, bodies: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-    """What an item is, without anyone having bought it `(items, words + width)`: weighted words, mean patch tokens.
-
-    Words are counted by ids, weighted by inverse document frequency, hashed to 128 numbers by a fixed random
-    projection, and scaled to unit length; so are mean patch tokens, centred.
-    """
-    count = len(bodies)
-    seen = np.zeros(parts.encoder.size)
-    for body in bodies:
-        seen[np.unique(body)] += 1
-    weight = np.log((count + 1) / (seen + 1))
-    project = np.random.default_rng(0).standard_normal((parts.encoder.size, 128)) / np.sqrt(128)
-    words = np.stack([weight[np.unique(b)] @ project[np.unique(b)] if len(b) else np.zeros(128) for b in bodies])
-    words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
-    found = [words]
-    if parts.features is not None:
-        mean = parts.features[torch.arange(count)].mean(1).numpy()
-        mean = mean - mean[parts.has_picture].mean(0)
-        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-        found.append(np.where(parts.has_picture[:, None], mean, 0.0))
-    return np.concatenate(found, axis=1).astype(np.float32)
-
-
-# Keeping
-
-
-def save_parts(parts: Parts, made: Path, folder: Path) -> None:
-    """Put the parts that were made in `made` beside a saved model; files are linked, where the disk can, not copied."""
-    for name in ("tokenizer", "tower", "features", "images"):
-        if (made / name).is_dir():
-            _link_tree(made / name, folder / name)
-    if parts.encoder is not None and not (folder / "tokenizer").is_dir():
-        raise CheckpointError(f"{made} holds no tokenizer; fit again")
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
-        if file.is_dir():
-            _link_tree(file, target / file.name)
-            continue
-        try:
-            os.link(file, target / file.name)
-        except OSError:
-            shutil.copy2(file, target / file.name)
-
-
-def load_parts(folder: Path, items: Items, options: Options, work: Path, report: Report, device: torch.device) -> Parts:
-    """The parts that `save_parts` kept, for a catalogue's words and pictures."""
-    encoder = TextEncoder(load_tokenizer(folder / "tokenizer"))
-    tower = features = tokens = codes = None
-    if (folder / "tower").is_dir():
-        tower = VisionTower.from_pretrained(folder / "tower", pool=int(PRESETS[options.preset].get("vision_pool", 1)))
-        store = folder / "features"
-        known = json.loads((store / PICTURES).read_text()) if (store / PICTURES).is_file() else []
-        shown = {name for name in items.picture_ids if name is not None}
-        features = make_features(items, tower, store if shown <= set(known) else work / "features", report, device)
-    if (folder / "images").is_dir():
-        from unimp.image_tokens import ImageTokenizer
-
-        tokens = ImageTokenizer.load(folder / "images")
-        codes = codes_of(items, tokens)
-    return Parts(encoder, tower, features, tokens, codes, len(items))
-
-
-def catalogue_hash(ids: Sequence[str]) -> str:
-    """Names a catalogue: its item ids in order."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
-
-
-def read_facts(file: Path) -> dict[str, Any]:
-    """The note beside a saved system.
-
-    Raises:
-        CheckpointError: it is not there or damaged.
-    """
-    try:
-        facts: dict[str, Any] = json.loads(file.read_text())
-        facts["catalogue"], facts["options"], facts["heads"]
-    except (OSError, ValueError, KeyError) as problem:
-        raise CheckpointError(f"{file} is no whole UniMP system ({problem}); fit it again") from problem
-    return facts
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Weights of one file.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as problem:
-        raise CheckpointError(f"{file} is damaged ({problem}); fit it again") from problem
-
-
-def sizes(model: Unimp, parts: Parts) -> dict[str, int]:
-    """Parameters of the model and of each part that answers."""
-    found = {"model": sum(p.numel() for p in model.parameters())}
-    if parts.tower is not None:
-        found["tower"] = sum(p.numel() for p in parts.tower.parameters())
-    if parts.image_tokens is not None:
-        found["image_tokens"] = int(parts.image_tokens.parameters)
-    return found

@@ -21,6 +21,7 @@ from unimp.errors import CheckpointError
 from unimp.flamingo import load_flamingo
 from unimp.modeling import Unimp
 from unimp.mpt import settings_of
+from unimp.quiet import quiet
 from unimp.weights import fill, listed, local_folder, weights_of
 
 _BUFFERS = re.compile(r".*\.(attention\.(bias|masked_bias|rotary_emb\.inv_freq)|rotary_emb\.inv_freq)$")
@@ -249,15 +250,16 @@ def load_model(
     try:
         config = UnimpConfig.from_dict(said)
         check_compatible(config, items=items, catalogue_hash=catalogue_hash, text_ids=text_ids, where=str(folder))
-        loaded = Unimp.from_pretrained(
-            str(folder),
-            config=config,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are an error of ours below
-            dtype=dtype if dtype is not None else "auto",
-        )
+        with quiet():
+            loaded = Unimp.from_pretrained(
+                str(folder),
+                config=config,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are an error of ours below
+                dtype=dtype if dtype is not None else "auto",
+            )
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as problem:
         raise CheckpointError(
             f"{folder} cannot be loaded: {_line(problem)}; train it again or copy it whole"

@@ -73,6 +73,8 @@ class UniMP(Options):
             )
         stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in system.seconds.items())
         context.progress.say(f"unimp: {stages}")
+        for note in system.notes:
+            context.progress.say(f"unimp: {note}")
         self._system = system
 
     def pretrain(self, data: Mapping[str, TaskData], folder: Path, context: Context) -> None:
@@ -96,6 +98,8 @@ class UniMP(Options):
     ) -> Iterator[pl.DataFrame | ScoreBlock]:
         """Answer examples, in blocks."""
         system = self._opened(view, context)
+        if task not in system.tasks:
+            raise ConfigError(f"unimp learned {', '.join(system.tasks)} only; run it with --set learn=all")
         index = view.index
         answering = Answering(system, seed=context.seed)
         for block in examples.iter_slices(_ROWS):

@@ -6,54 +6,35 @@ neither accumulation nor the number of processes changes it.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast_object_list, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unimp import checkpoint, trainable
+from unimp import memory, trainable
 from unimp.batch import Batch
 from unimp.batching import Plan, Rows
-from unimp.errors import CheckpointError, TrainingError
+from unimp.books import State, Teller
+from unimp.errors import TrainingError
 from unimp.loading import Load, Loader, Patches, in_background, own, steps_of
-from unimp.logs import Log, gate_opening
+from unimp.logs import Log
 from unimp.modeling import Unimp
 from unimp.recipe import Outcome, Progress, Recipe, Record
+from unimp.resuming import Keeper
 from unimp.sequence import KINDS
 from unimp.stepping import LossStep
 
 __all__ = ["Outcome", "Progress", "Recipe", "Record", "train"]
-
-
-@dataclass
-class _State:
-    """What goes into a checkpoint beside tensors: the place in the data, and what the epoch has come to."""
-
-    epoch: int = 0
-    step: int = 0
-    steps: int = 0
-    best: float | None = None
-    best_epoch: int | None = None
-    tokens: int = 0
-    padded: int = 0
-    seconds: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0] * len(KINDS))
-    counts: list[float] = field(default_factory=lambda: [0.0] * len(KINDS))
-    loss: float = 0.0
-    epoch_tokens: int = 0
-    epoch_padded: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(
@@ -104,9 +85,7 @@ def train(
         # A batch without pictures leaves resampler and blocks out; DDP must not wait for their gradients.
         accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise TrainingError(
-            f"{accelerator.distributed_type.value} is not supported; launch plain data parallelism"
-        )
+        raise TrainingError(f"{accelerator.distributed_type.value} is not supported; launch plain data parallelism")
     run = _Run(model, rows, recipe, patches, has_picture, folder, stage, accelerator)
     run.plan_of_epoch, run.report, run.record = plan_of_epoch, report, record
     run.validate, run.select, run.higher = validate, select, higher
@@ -140,7 +119,7 @@ class _Run:
         self.model, self.rows, self.recipe, self.stage, self.folder = model, rows, recipe, stage, folder
         self.patches, self.has_picture, self.accelerator = patches, has_picture, accelerator
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
-        self.state = _State()
+        self.state = State()
         self.hidden: dict[tuple[int, int], Tensor] = {}
         self.known: dict[tuple[int, int], Load] = {}
         device = accelerator.device
@@ -149,11 +128,10 @@ class _Run:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         else:
             model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-        self.names = {id(p): name for name, p in trainable.trained(model).items()}
         groups = trainable.groups(model, recipe.weight_decay, decay_body=recipe.decay_body)
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
         self.step_module: nn.Module = accelerator.prepare(LossStep(model, recipe))
-        self.identity = {
+        identity = {
             "stage": stage,
             "recipe": recipe.identity,
             "seed": rows.seed,
@@ -162,26 +140,30 @@ class _Run:
             "trained": {n: list(p.shape) for n, p in trainable.trained(model).items()},
             "frozen": trainable.frozen_fingerprint(model),
         }
+        self.keeper = Keeper(folder, model, self.optimizer, accelerator, identity)
         self.log = Log(folder / "tensorboard" if accelerator.is_main_process else None)
 
     # The run
 
     def go(self) -> Outcome:
-        with self.accelerator.main_process_first():
-            found = checkpoint.load(self.folder)
-        if found is not None:
-            self._take_up(*found)
-        state, recipe = self.state, self.recipe
-        self.begun = self.saved = time.monotonic()
+        self.state = state = self.keeper.load() or self.state
+        recipe, first = self.recipe, self.accelerator.is_main_process
+        self.teller = Teller(
+            self.model, recipe, self.stage, self.log, self.report if first else None, self.record if first else None
+        )
+        self.saved = self.teller.begun
         while state.epoch < recipe.epochs and not self._patience_over():
             self._epoch()
         if state.best_epoch is not None:
-            self._put(checkpoint.load_best(self.folder))
+            self.keeper.load_best()
         self.model.train(False)
-        seconds = state.seconds + time.monotonic() - self.begun
         return Outcome(
-            state.steps, state.best_epoch, state.best, state.tokens, state.padded, seconds, list(state.history)
+            state.steps, state.best_epoch, state.best, state.tokens, state.padded, self._seconds(), list(state.history)
         )
+
+    def _seconds(self) -> float:
+        """What the run took, with what it took before it was stopped."""
+        return self.state.seconds + time.monotonic() - self.teller.begun
 
     def _patience_over(self) -> bool:
         since = self.state.epoch - 1 - (self.state.best_epoch or 0)
@@ -220,7 +202,6 @@ class _Run:
     def _update(self, loads: list[Load], draw: int, steps: int) -> None:
         """One optimizer step."""
         state, recipe, device = self.state, self.recipe, self.accelerator.device
-        begin = time.monotonic()
         share = (state.epoch + (state.step + 0.5) / steps) / recipe.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(share)
@@ -253,8 +234,10 @@ class _Run:
             self._stop(loads, figures[0], norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._count(figures, int(ids), int(padded))
-        self._tell(figures[0], norm, share, int(ids), time.monotonic() - begin, steps)
+        state.count(figures[0], figures[1:], int(ids), int(padded))
+        self.teller.step(state, figures[0], norm, share, int(ids), steps)
+        if state.steps % memory.EVERY == 0:
+            memory.give_back()
         self._maybe_save(steps)
 
     def _input(self, load: Load, draw: int) -> tuple[Batch | None, Tensor | None, Tensor | None]:
@@ -295,55 +278,16 @@ class _Run:
             f"the last good checkpoint is kept in '{self.folder}': try a lower learning rate"
         )
 
-    # Books
-
-    def _count(self, figures: list[float], ids: int, padded: int) -> None:
-        state, kinds = self.state, len(KINDS)
-        state.step, state.steps = state.step + 1, state.steps + 1
-        state.tokens, state.padded = state.tokens + ids, state.padded + padded
-        state.epoch_tokens, state.epoch_padded = state.epoch_tokens + ids, state.epoch_padded + padded
-        state.loss += figures[0]
-        state.sums = [a + b for a, b in zip(state.sums, figures[1 : 1 + kinds], strict=True)]
-        state.counts = [a + b for a, b in zip(state.counts, figures[1 + kinds :], strict=True)]
-
-    def _tell(self, loss: float, norm: float, share: float, ids: int, seconds: float, steps: int) -> None:
-        state, recipe = self.state, self.recipe
-        elapsed = time.monotonic() - self.begun
-        done = (state.epoch + state.step / steps) / recipe.epochs
-        if not hasattr(self, "_first"):
-            self._first = (max(done - 1 / steps / recipe.epochs, 0.0), state.tokens - ids)
-        speed = (state.tokens - self._first[1]) / max(elapsed, 1e-9)
-        left = elapsed * (1 - done) / max(done - self._first[0], 1e-9)
-        if state.steps % recipe.log_steps == 0:
-            values = {"loss": loss, "lr": recipe.rate(share), "grad_norm": norm, "tokens_per_second": speed}
-            if (opening := gate_opening(self.model)) is not None:
-                values["gate"] = opening
-            self._record(values)
-        if self.report is not None and self.accelerator.is_main_process:
-            progress = Progress(self.stage, state.epoch, recipe.epochs, state.steps, done, loss, speed, left)
-            self.report(progress)
-
-    def _record(self, values: dict[str, float]) -> None:
-        if self.accelerator.is_main_process:
-            self.log.write(self.state.steps, {f"{self.stage}/{name}": value for name, value in values.items()})
-            if self.record is not None:
-                self.record(self.stage, self.state.steps, **values)
+    # The end of an epoch
 
     def _close_epoch(self) -> None:
         state = self.state
-        values = {"epoch": float(state.epoch), "loss": state.loss / max(state.step, 1)}
-        values |= {
-            f"loss_{kind}": total / count
-            for kind, total, count in zip(KINDS, state.sums, state.counts, strict=True)
-            if count
-        }
-        values |= {"tokens": float(state.epoch_tokens), "padded_tokens": float(state.epoch_padded)}
+        values = state.figures()
         if self.validate is not None:
             values |= self._validated()
         state.history.append(values)
-        self._record({name: value for name, value in values.items() if name != "epoch"})
-        state.epoch, state.step, state.loss, state.epoch_tokens, state.epoch_padded = state.epoch + 1, 0, 0.0, 0, 0
-        state.sums, state.counts = [0.0] * len(KINDS), [0.0] * len(KINDS)
+        self.teller.record(state.steps, {name: value for name, value in values.items() if name != "epoch"})
+        state.next_epoch()
         self._save()
 
     def _validated(self) -> dict[str, float]:
@@ -362,12 +306,8 @@ class _Run:
         better = state.best is None or (score > state.best if self.higher else score < state.best)
         if better and math.isfinite(score):
             state.best, state.best_epoch = score, state.epoch
-            if self.accelerator.is_main_process:
-                checkpoint.save_best(self.folder, dict(trainable.trained(self.model)))
-            self.accelerator.wait_for_everyone()
+            self.keeper.save_best()
         return metrics
-
-    # Checkpoints
 
     def _maybe_save(self, steps: int) -> None:
         recipe, state = self.recipe, self.state
@@ -379,45 +319,5 @@ class _Run:
             self._save()
 
     def _save(self) -> None:
-        tensors = {f"model.{name}": p for name, p in trainable.trained(self.model).items()}
-        for parameter, kept in self.optimizer.state.items():
-            for what, value in kept.items():
-                tensors[f"optimizer.{what}.{self.names[id(parameter)]}"] = value
-        mine = [torch.get_rng_state()]
-        if torch.cuda.is_available():
-            mine.append(torch.cuda.get_rng_state(self.accelerator.device))
-        every = gather_object([mine]) if self.world > 1 else [mine]
-        tensors |= {f"random.{rank}.{k}": t for rank, states in enumerate(every) for k, t in enumerate(states)}
-        if self.accelerator.is_main_process:
-            held = asdict(self.state) | {"seconds": self.state.seconds + time.monotonic() - self.begun}
-            state = {"run": self.identity, "state": held}
-            checkpoint.save(self.folder, self.state.epoch, self.state.step, tensors, state)
-        self.accelerator.wait_for_everyone()
+        self.keeper.save(self.state, self._seconds())
         self.saved = time.monotonic()
-
-    def _take_up(self, tensors: dict[str, Tensor], held: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        wanted = json.loads(json.dumps(self.identity))
-        if differing := sorted(key for key in wanted if held.get("run", {}).get(key) != wanted[key]):
-            named = ", ".join(differing)
-            raise CheckpointError(f"checkpoint in '{self.folder}' is another run's: it differs in {named}; remove it")
-        self.state = _State(**held["state"])
-        self._put({name[6:]: t for name, t in tensors.items() if name.startswith("model.")})
-        for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):
-            name = self.names[id(parameter)]
-            kept = {w: tensors[f"optimizer.{w}.{name}"] for w in _MOMENTS if f"optimizer.{w}.{name}" in tensors}
-            if kept:
-                self.optimizer.state[parameter] = {w: t.to(parameter.device) for w, t in kept.items()}
-        torch.set_rng_state(tensors[f"random.{self.rank}.0"])
-        if torch.cuda.is_available() and f"random.{self.rank}.1" in tensors:
-            torch.cuda.set_rng_state(tensors[f"random.{self.rank}.1"], self.accelerator.device)
-
-    @torch.no_grad()
-    def _put(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in trainable.trained(self.model).items():
-            if name not in weights or weights[name].shape != parameter.shape:
-                raise CheckpointError(f"'{self.folder}' has no weights for {name} of shape {tuple(parameter.shape)}")
-            parameter.copy_(weights[name])
-
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")

@@ -25,7 +25,7 @@ from unimp.shop import Example, Shop
 if TYPE_CHECKING:
     from unimp.system import System
 
-MOST = 400  # examples of a task
+MOST = 200  # examples of a task
 
 
 class Validation:

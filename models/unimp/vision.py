@@ -10,17 +10,15 @@ the resampler something it has never seen. The test-suite pins both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel
-from transformers.utils import logging
 
 from unimp.errors import CheckpointError, UnimpError
+from unimp.quiet import quiet
 
 _HALF = 2  # bytes
 
@@ -73,7 +71,7 @@ class VisionTower(nn.Module):
             config = AutoConfig.from_pretrained(str(name), trust_remote_code=False, local_files_only=local)
             if config.model_type not in ("clip", "clip_vision_model"):
                 raise CheckpointError(f"'{name}' holds a model of type {config.model_type}; a CLIP is needed")
-            with _quiet():
+            with quiet():
                 loaded = CLIPVisionModel.from_pretrained(
                     str(name),
                     use_safetensors=True,
@@ -93,7 +91,7 @@ class VisionTower(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the tower in the format of published ones: config.json and model.safetensors."""
-        with _quiet():
+        with quiet():
             self.model.save_pretrained(str(folder))
 
     def train(self, mode: bool = True) -> Self:
@@ -145,17 +143,3 @@ def pooled_grid(tokens: Tensor, grid: int, pool: int) -> Tensor:
     count, _, width = tokens.shape
     side = grid // pool
     return tokens.reshape(count, side, pool, side, pool, width).mean(dim=(2, 4)).reshape(count, side * side, width)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's bars and its report on weights of the text side, which nobody asked for."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

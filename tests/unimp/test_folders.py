@@ -72,6 +72,7 @@ def test_a_folder_that_is_no_dataset_is_refused_in_one_line(tmp_path: Path) -> N
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow  # a process that imports torch and transformers anew
 def test_reading_needs_no_polars() -> None:
     code = "import sys, unimp.system; assert not {'polars', 'unimp_bench', 'diffusers'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)

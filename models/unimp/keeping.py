@@ -1,0 +1,129 @@
+"""A saved system on disk: its parts beside its weights, and the notes that say whose they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unimp.config import PRESETS
+from unimp.errors import CheckpointError
+from unimp.modeling import Unimp
+from unimp.options import Options
+from unimp.parts import PICTURES, Parts, Report, codes_of, make_features
+from unimp.shop import Items
+from unimp.text import TextEncoder, load_tokenizer
+from unimp.vision import VisionTower
+
+
+def save_parts(parts: Parts, made: Path, folder: Path) -> None:
+    """Put the parts that were made in `made` beside a saved model; files are linked, where the disk can, not copied."""
+    for name in ("tokenizer", "tower", "features", "images"):
+        if (made / name).is_dir():
+            _link_tree(made / name, folder / name)
+    if parts.encoder is not None and not (folder / "tokenizer").is_dir():
+        raise CheckpointError(f"{made} holds no tokenizer; fit again")
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.is_dir():
+            _link_tree(file, target / file.name)
+            continue
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
+
+
+def load_parts(folder: Path, items: Items, options: Options, work: Path, report: Report, device: torch.device) -> Parts:
+    """The parts that `save_parts` kept, for a catalogue's words and pictures."""
+    encoder = TextEncoder(load_tokenizer(folder / "tokenizer"))
+    tower = features = tokens = codes = None
+    if (folder / "tower").is_dir():
+        tower = VisionTower.from_pretrained(folder / "tower", pool=int(PRESETS[options.preset].get("vision_pool", 1)))
+        store = folder / "features"
+        known = json.loads((store / PICTURES).read_text()) if (store / PICTURES).is_file() else []
+        shown = {name for name in items.picture_ids if name is not None}
+        features = make_features(items, tower, store if shown <= set(known) else work / "features", report, device)
+    if (folder / "images").is_dir():
+        from unimp.image_tokens import ImageTokenizer
+
+        tokens = ImageTokenizer.load(folder / "images")
+        codes = codes_of(items, tokens)
+    return Parts(encoder, tower, features, tokens, codes, len(items))
+
+
+def catalogue_hash(ids: Sequence[str]) -> str:
+    """Names a catalogue: its item ids in order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def same_catalogue(folder: Path, items: Items) -> None:
+    """Note whose parts a folder holds.
+
+    Raises:
+        CheckpointError: it holds those of another catalogue.
+    """
+    note, own = folder / "catalogue", catalogue_hash(items.ids)
+    if note.is_file() and note.read_text().strip() != own:
+        raise CheckpointError(f"{folder} holds parts of another catalogue; take another folder")
+    note.write_text(own + "\n")
+
+
+NOTED = ("catalogue", "domains", "heads", "items", "options", "seconds", "seed", "tasks", "threshold")
+
+
+def read_facts(file: Path) -> dict[str, Any]:
+    """The note beside a saved system.
+
+    Raises:
+        CheckpointError: it is not there or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text())
+        lacking = [name for name in NOTED if name not in facts]
+        if lacking:
+            raise KeyError(", ".join(lacking))
+    except (OSError, ValueError, KeyError) as problem:
+        raise CheckpointError(f"{file} is no whole UniMP system ({problem}); fit it again") from problem
+    return facts
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Weights of one file.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(f"{file} is damaged ({problem}); fit it again") from problem
+
+
+def write_weights(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write weights to a file by way of another name."""
+    draft = file.with_suffix(".part")
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft)
+    draft.replace(file)
+
+
+def sizes(model: Unimp, parts: Parts) -> dict[str, int]:
+    """Parameters of the model and of each part that answers."""
+    found = {"model": sum(p.numel() for p in model.parameters())}
+    if parts.tower is not None:
+        found["tower"] = sum(p.numel() for p in parts.tower.parameters())
+    if parts.image_tokens is not None:
+        found["image_tokens"] = int(parts.image_tokens.parameters)
+    return found

@@ -1,0 +1,247 @@
+"""The stages of a system's training: what each learns from, and which weights.
+
+    language            a body from nothing learns to read
+    captions            pictures meet words
+    multi_task          all tasks of the log together
+    <task>              fine-tuning for one task, by strategy
+    image_generation    codes from retrieved items (eq. 9)
+    new_domain          a held-out domain's own users
+
+`System.fit` calls them in this order, `System.adapt` the last. Each goes on where it was stopped and leaves what it
+learned in the system: in its model, or in `heads` where a task has weights of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unimp import keeping
+from unimp import parts as making
+from unimp.batching import Plan, Rows
+from unimp.errors import CheckpointError
+from unimp.loading import continued
+from unimp.shop import Shop
+from unimp.sources import Captions, Pictures, Text, log_examples
+from unimp.trainable import ROWS_NEW, parts_of
+from unimp.training import Outcome, Progress, Recipe, train
+from unimp.validation import Validation
+
+if TYPE_CHECKING:
+    from unimp.system import System
+
+TUNED = ("recommendation", "search", "preference", "selection")  # tasks whose answers are one id at a time
+TUNING_EPOCHS, TUNING_RATE = 6, 0.1
+_READING = ("body.", "embed.text.", "head.text.")
+_CONTINUED = ("recommendation", "search", "selection", "preference", "explanation")  # reference order: section 7.1
+
+
+def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained: frozenset[str], **more: Any) -> None:
+    """Train one stage, with checkpoints in a folder of its own, and book what came of it."""
+
+    def tell(p: Progress) -> None:
+        words = f"epoch {p.epoch + 1}/{p.epochs}, loss {p.loss:.3f}, {p.tokens_per_second:,.0f} tokens/s, "
+        system.report(stage, p.share, words + f"{p.seconds_left / 60:.1f} min left")
+
+    def work() -> Outcome:
+        return train(
+            system.model,
+            rows,
+            recipe,
+            patches=system.parts.patches,
+            has_picture=system.parts.has_picture,
+            folder=system.folder / "stages" / stage,
+            stage=stage,
+            parts=trained,
+            report=tell,
+            record=system.record,
+            **more,
+        )
+
+    system.outcomes[stage] = system.timed(stage, work)
+
+
+def language(system: System, shop: Shop) -> None:
+    """Teach a body from nothing to read; a published one can."""
+    budget, made = system.options.budget, system.parts_folder / "language.safetensors"
+    if not budget.scratch or system.options.text_weights is not None:
+        return
+    if not made.is_file():
+        texts = making.language_texts(shop, system.parts.encoder)
+        rows = Text(shop, system.writer, texts, budget.tokens, system.seed)
+        recipe = Recipe(
+            epochs=system.options.times(budget.language_epochs), lr=budget.language_lr, gamma=0.0, decay_body=True
+        )
+        # The folder of the stage lies beside what it makes, so that pre-training may be shared.
+        keep, system.folder = system.folder, system.parts_folder
+        train_stage(system, "language", rows, recipe, parts_of(system.model.config, "language") - ROWS_NEW)
+        system.folder = keep
+        keeping.write_weights(made, {k: v for k, v in system.model.state_dict().items() if k.startswith(_READING)})
+    read = keeping.read_weights(made)
+    missing = [k for k in system.model.state_dict() if k.startswith(_READING) and k not in read]
+    if missing or any(system.model.state_dict()[k].shape != v.shape for k, v in read.items()):
+        raise CheckpointError(
+            f"{made} was made for another preset; remove {system.parts_folder} or take another folder"
+        )
+    system.model.load_state_dict(read, strict=False)
+
+
+def caption(system: System, shop: Shop) -> None:
+    """Let pictures mean something to the body, by captions of the catalogue (context reconstruction)."""
+    budget = system.options.budget
+    if system.options.flamingo is not None:
+        return
+    context = "both" if system.parts.features is not None else "id"
+    rows = Captions(
+        shop,
+        system.writer_of(dataclasses.replace(system.style, context=context)),
+        Plan({}, budget.tokens),
+        system.seed,
+    )
+    recipe = Recipe(epochs=system.options.times(budget.caption_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
+    trained = parts_of(system.model.config, "caption") | parts_of(
+        system.model.config, "multi_task", scratch=budget.scratch
+    )
+    train_stage(system, "captions", rows, recipe, trained)
+
+
+def plan_of(system: System, tasks: Sequence[str]) -> Plan:
+    """What an epoch asks of these tasks."""
+    budget = system.options.budget
+    questions = {task: budget.questions[task] for task in tasks if task != "image_generation"}
+    return Plan(questions, budget.tokens, users=budget.users)
+
+
+def recipe_of(system: System, **changes: Any) -> Recipe:
+    """The recipe of stages that learn tasks, with changes."""
+    options, budget = system.options, system.options.budget
+    base = Recipe(
+        **budget.stage(options),
+        gamma=options.gamma,
+        norm=options.norm,
+        accumulate=budget.accumulate,
+        warmup=0.03 if budget.scratch else 0.01,
+        decay_body=budget.scratch,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def multi_task(system: System, shop: Shop) -> None:
+    """Learn all tasks of the log together, or one after the other (`strategy = continue`)."""
+    learned = [task for task in system.tasks if task != "image_generation"]
+    if not learned:
+        return
+    recipe = recipe_of(system)
+    plan = plan_of(system, learned)
+    more: dict[str, Any] = {}
+    if system.options.strategy == "continue":
+        more["plan_of_epoch"] = continued(plan, recipe.epochs, [t for t in _CONTINUED if t in learned])
+    watch = Validation(system, shop, learned)
+    train_stage(
+        system,
+        "multi_task",
+        Rows(shop, system.writer, plan, system.seed),
+        recipe,
+        parts_of(system.model.config, "multi_task", scratch=system.options.budget.scratch),
+        validate=watch,
+        select=watch.select,
+        higher=watch.higher,
+        **more,
+    )
+
+
+def fine_tune(system: System, shop: Shop) -> None:
+    """A head of its own for each task (`+efficient`), or a whole model (`+full`)."""
+    how = system.options.strategy.partition("+")[2]
+    if not how:
+        return
+    start = {k: v.clone() for k, v in system.model.state_dict().items()}
+    for task in (t for t in system.tasks if t in TUNED):
+        watch = Validation(system, shop, [task])
+        efficient = how == "efficient"
+        budget = system.options.budget
+        recipe = recipe_of(
+            system,
+            epochs=system.options.times(TUNING_EPOCHS),
+            lr=budget.stage(system.options)["lr"] * TUNING_RATE,
+            schedule="constant",
+            patience=2,
+            draws=1 if efficient else 0,
+            cached_hidden=efficient,
+        )
+        trained = (
+            frozenset({"rows_out_new"})
+            if efficient
+            else parts_of(system.model.config, "multi_task", scratch=budget.scratch)
+        )
+        before = watch(system.model)[watch.select]
+        train_stage(
+            system,
+            task,
+            Rows(shop, system.writer, Plan({task: _tuned_questions(task)}, budget.tokens), system.seed),
+            recipe,
+            trained,
+            validate=watch,
+            select=watch.select,
+            higher=watch.higher,
+        )
+        after = watch(system.model)[watch.select]
+        # Validation decides whether the task's own weights are taken at all.
+        if (after > before) == watch.higher and after != before:
+            changed = {k: v.clone() for k, v in system.model.state_dict().items() if not torch.equal(v, start[k])}
+            system.heads[task] = changed
+        system.model.load_state_dict(start)
+
+
+def _tuned_questions(task: str) -> int:
+    return {"selection": 1, "recommendation": 0}.get(task, 3)
+
+
+def pictures(system: System, shop: Shop) -> None:
+    """Learn picture codes from retrieved items, in weights of the task's own."""
+    if "image_generation" not in system.tasks or system.parts.codes is None:
+        return
+    codes = system.parts.codes
+    budget = system.options.budget
+    asked = log_examples(
+        shop,
+        "image_generation",
+        budget.questions["image_generation"],
+        system.seed,
+        lambda item: bool(codes[item, 0] >= 0),
+    )
+    if not asked:
+        return
+    found = system.timed("retrieval", lambda: system.retrieve(asked, [e.answer_items[0] for e in asked]))
+    start = {k: v.clone() for k, v in system.model.state_dict().items()}
+    train_stage(
+        system,
+        "image_generation",
+        Pictures(shop, system.writer, asked, found, budget.tokens, system.seed),
+        recipe_of(system, epochs=system.options.times(budget.image_epochs), gamma=0.0),
+        parts_of(system.model.config, "multi_task", scratch=budget.scratch),
+    )
+    system.heads["image_generation"] = {
+        k: v.clone() for k, v in system.model.state_dict().items() if not torch.equal(v, start[k])
+    }
+    system.model.load_state_dict(start)
+
+
+def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
+    """Go on with the users of a held-out domain, all weights or the rows of new ids alone."""
+    budget = system.options.budget
+    parts = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
+    watch = Validation(system, shop, learned)
+    train_stage(
+        system,
+        "new_domain",
+        Rows(shop, system.writer, plan_of(system, learned), system.seed),
+        recipe_of(system, epochs=system.options.times(system.options.adapt_epochs or budget.adapt_epochs)),
+        parts if system.options.new_domain == "finetune_all" else ROWS_NEW,
+        validate=watch,
+        select=watch.select,
+        higher=watch.higher,
+    )

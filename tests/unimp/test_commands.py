@@ -1,0 +1,56 @@
+"""`python -m unimp.train` and `unimp.predict` on a built folder, and the toolkit scoring what came out."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+import torch
+
+from tests import shop as small
+from unimp import predict, train
+from unimp.errors import UnimpError
+from unimp.options import Options
+from unimp_bench.submissions import score
+
+
+def test_options_are_read_by_their_kinds() -> None:
+    read = train.options_of(
+        ["gamma=0", "exclusive=false", "history=7", "vision=off", "pretrained=none", "item_rows=free"]
+    )
+    assert read == Options(gamma=0.0, exclusive=False, history=7, vision="off", item_rows="free")
+
+
+@pytest.mark.parametrize("pair", ["gama=1", "vision=maybe", "exclusive=2", "history=x", "effort=-1"])
+def test_wrong_options_are_refused_in_one_line(pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--set", pair]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_no_dataset_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
+    assert "no finished dataset" in capsys.readouterr().err
+
+
+def test_a_task_that_was_not_built_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnimpError, match="no task search"):
+        predict.predict(tmp_path, tmp_path, "search", tmp_path / "out.parquet")
+
+
+@pytest.mark.slow
+def test_trained_and_asked_without_the_toolkit_then_scored_by_it(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    home = small.home_at(tmp_path / "home")
+    data, out = home.dataset("shop"), tmp_path / "saved"
+    assert train.main(["--data", str(data), "--out", str(out), "--set", "effort=0.02", "--set", "epochs=50"]) == 0
+    assert (out / train.ADAPTED).is_dir()
+    assert not out.with_name("saved.work").exists()
+    assert train.main(["--data", str(data), "--out", str(out)]) == 1  # nothing is trained over
+    for task in ("recommendation", "preference", "explanation", "selection", "image_generation"):
+        file = tmp_path / f"{task}.parquet"
+        assert predict.main(["--model", str(out), "--data", str(data), "--task", task, "--out", str(file)]) == 0
+        assert pq.read_table(file).num_rows > 0
+        assert (score(home, "shop", task, file) / "manifest.json").is_file()

@@ -1,0 +1,89 @@
+"""Rows that begin with what an item is."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from tests.unimp import tiny
+from unimp import memory
+from unimp.modeling import Unimp
+from unimp.vocabulary import Vocabulary
+
+BODIES = [np.array(ids, np.int32) for ids in ([1, 2], [1, 3], [4, 5], [4, 5], [6], [7, 8])]
+
+
+def model(**changes: object) -> Unimp:
+    torch.manual_seed(0)
+    made = Unimp(tiny.config(item_rows="content", content_width=8, **changes)).eval()
+    assert made.content is not None
+    made.content.furnish(BODIES, torch.randn(6, made.content.vision) if made.content.vision else None)
+    return made
+
+
+def items(made: Unimp) -> slice:
+    first = Vocabulary.of(made.config).item_ids.start - made.config.text_ids
+    return slice(first, None)
+
+
+def test_only_item_rows_have_content() -> None:
+    made = model()
+    own = items(made)
+    for table in (made.embed, made.head):
+        added = table.table() - table.new.weight
+        assert added[: own.start].abs().max() == 0
+        assert (added[own].abs().sum(1) > 0).all()
+
+
+def test_items_of_equal_words_read_alike_and_are_told_apart_by_pictures() -> None:
+    made = model()
+    with torch.no_grad():
+        made.embed.new.weight.zero_()
+        made.head.new.weight.zero_()
+    own = items(made)
+    read, predicted = made.embed.table()[own], made.head.table()[own]
+    assert torch.equal(read[2], read[3])
+    assert not torch.equal(read[0], read[1])
+    assert not torch.allclose(predicted[2], predicted[3])
+
+
+def test_a_blind_model_has_words_alone() -> None:
+    made = model(fusion="none")
+    assert made.content is not None
+    assert made.content.vision == 0
+    assert made.content.predict.in_features == 8
+
+
+def test_content_learns_with_the_rows() -> None:
+    made = model().train()
+    ids = torch.tensor([[1, 2, Vocabulary.of(made.config).item(4)[0]]])
+    nothing = torch.full_like(ids, -1)
+    hidden = made.hidden(ids, latents=made.latents(None), slots=nothing, which=nothing)
+    made.head(hidden).square().sum().backward()
+    assert made.content is not None
+    for parameter in made.content.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_saved_and_loaded_rows_are_equal(tmp_path: object) -> None:
+    made = model()
+    made.save_pretrained(str(tmp_path))
+    again = Unimp.from_pretrained(str(tmp_path))
+    assert again.content is not None
+    assert made.content is not None
+    again.content.furnish(BODIES, None if not made.content.vision else torch.zeros(6, made.content.vision))
+    again.content.pictures = made.content.pictures
+    assert torch.equal(again.head.table(), made.head.table())
+    assert torch.equal(again.embed.table(), made.embed.table())
+
+
+def test_content_must_be_furnished_before_it_is_asked() -> None:
+    with pytest.raises(AssertionError, match="furnish"):
+        Unimp(tiny.config(item_rows="content")).head.table()
+
+
+def test_memory_is_given_back_or_the_library_cannot() -> None:
+    assert memory.give_back() in (True, False)
