@@ -29,6 +29,8 @@ from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock
 
+Scores = NDArray[np.float32]
+
 _APOSTROPHES = re.compile("['\u2019`\u00b4]")
 _WORDS = re.compile(r"[^\W_]+")
 
@@ -83,13 +85,17 @@ class Index:
 class BM25(LearnsNothing):
     """Okapi BM25; nothing is learned, the index is of the catalogue that is asked (so noise in titles counts).
 
-    `history` is how many last items' titles make the query of a recommendation.
+    `history` is how many last items' titles make the query of a recommendation, and, with `expansion`, how many expand
+    that of a search. Expanding is Rocchio's (1971) without negative feedback: scores are sums over words, so
+
+        scores = BM25(query) + expansion * mean over the last titles of BM25(title)
     """
 
     k1: float = 1.5
     b: float = 0.75
     epsilon: float = 0.25  # floor of a negative idf, as a share of the mean idf
     history: int = 5
+    expansion: float = 0.0  # weight of the last titles in a search; 0: a search is its query alone
 
     tasks: ClassVar[frozenset[str]] = frozenset({"search", "recommendation"})
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
@@ -101,10 +107,10 @@ class BM25(LearnsNothing):
 
     def __post_init__(self) -> None:
         """Refuse parameters for which the formula has no meaning."""
-        if self.k1 <= 0 or not 0 <= self.b <= 1 or self.epsilon < 0 or self.history < 1:
+        if self.k1 <= 0 or not 0 <= self.b <= 1 or self.epsilon < 0 or self.history < 1 or self.expansion < 0:
             raise ConfigError(
-                f"bm25: k1={self.k1}, b={self.b}, epsilon={self.epsilon}, history={self.history}; "
-                "wanted k1 > 0, 0 <= b <= 1, epsilon >= 0, history >= 1"
+                f"bm25: k1={self.k1}, b={self.b}, epsilon={self.epsilon}, history={self.history}, "
+                f"expansion={self.expansion}; wanted k1 > 0, 0 <= b <= 1, epsilon >= 0, history >= 1, expansion >= 0"
             )
 
     def _index(self, view: Catalogue) -> Index:
@@ -116,9 +122,13 @@ class BM25(LearnsNothing):
     def _queries(self, task: str, examples: pl.DataFrame, view: Catalogue) -> pl.Series:
         if task == "search":
             return examples["query"].fill_null("")
+        return pl.Series([" ".join(titles) for titles in self._titles(examples, view)], dtype=pl.String)
+
+    def _titles(self, examples: pl.DataFrame, view: Catalogue) -> list[list[str]]:
+        """Titles of each history's last items that have one."""
         titles = dict(view.items.select("item_id", "title").drop_nulls().iter_rows())
         last = past_items(examples).list.tail(self.history).to_list()
-        return pl.Series([" ".join(titles[i] for i in items or [] if i in titles) for items in last], dtype=pl.String)
+        return [[titles[i] for i in items or [] if i in titles] for items in last]
 
     def predict(self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context) -> Iterator[ScoreBlock]:
         """Score each distinct query once, then hand its row to everybody who asked it."""
@@ -130,6 +140,18 @@ class BM25(LearnsNothing):
             rows = {query: row for row, query in enumerate(block["query"].to_list())}
             scores = index.scores(list(rows)).astype(np.float32)
             for some in blocks(asked.filter(pl.col("query").is_in(list(rows))), view.items.height):
-                yield ScoreBlock(
-                    some["example_id"].to_list(), scores[[rows[query] for query in some["query"].to_list()]]
-                )
+                found = scores[[rows[query] for query in some["query"].to_list()]]
+                if task == "search" and self.expansion > 0:
+                    found = self._expanded(found, some, examples, view, index)
+                yield ScoreBlock(some["example_id"].to_list(), found)
+
+    def _expanded(
+        self, scores: Scores, some: pl.DataFrame, examples: pl.DataFrame, view: Catalogue, index: Index
+    ) -> Scores:
+        """Scores of some of the examples with their histories' titles added."""
+        asked = some.select("example_id").join(examples, on="example_id", how="left", maintain_order="left")
+        titles = self._titles(asked, view)
+        count = np.array([max(1, len(some)) for some in titles])[:, None]
+        told = index.scores([" ".join(some) for some in titles])
+        added: Scores = (scores + self.expansion * told / count).astype(np.float32)
+        return added

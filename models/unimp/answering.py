@@ -24,17 +24,18 @@ class Answering:
 
     def __init__(self, system: System, seed: int = 0) -> None:
         self.system, self.seed = system, seed
+        self.decoder = system.decoder()
 
     def ranking(self, task: str, examples: Sequence[Example]) -> Floats:
         """Scores `(n, items)` of recommendation or search."""
         with self.system.tuned(task):
-            scores: Floats = self.system.decoder().rank(task, examples, k=100)
+            scores: Floats = self.decoder.rank(task, examples, k=100)
         return scores
 
     def ratings(self, examples: Sequence[Example]) -> Floats:
         """Ratings `(n,)`: expected, or the likeliest whole one."""
         with self.system.tuned("preference"):
-            expected, likeliest = self.system.decoder().rate(examples)
+            expected, likeliest = self.decoder.rate(examples)
         return expected if self.system.options.rating == "expected" else likeliest.astype(np.float32)
 
     def selections(self, examples: Sequence[Example]) -> tuple[list[list[int]], list[Floats]]:
@@ -42,14 +43,14 @@ class Answering:
         threshold = self.system.threshold
         with self.system.tuned("selection"):
             if threshold is None:
-                return self.system.decoder().choose(examples)
-            return self.system.decoder().choose(examples, mode="threshold", threshold=threshold)
+                return self.decoder.choose(examples)
+            return self.decoder.choose(examples, mode="threshold", threshold=threshold)
 
     def explanations(self, examples: Sequence[Example]) -> list[str]:
         """One explanation an example."""
         system = self.system
         with system.tuned("explanation"):
-            return system.decoder().explain(examples, system.parts.encoder.decode, beams=system.options.beams)
+            return self.decoder.explain(examples, system.parts.encoder.decode, beams=system.options.beams)
 
     def pictures(self, examples: Sequence[Example]) -> list[bytes | None]:
         """PNG bytes of one picture an example (eq. 9); None where no picture can be made."""
@@ -63,7 +64,7 @@ class Answering:
             system.writer.branch(row, "image_generation", example, learn=False)
             rows.append(row)
         with system.tuned("image_generation"):
-            codes = system.decoder().picture_codes(
+            codes = self.decoder.picture_codes(
                 rows,
                 system.parts.image_tokens.codes_per_picture,
                 temperature=TEMPERATURE,

@@ -81,12 +81,12 @@ class Rows:
         if self.plan.separate:
             return [self._alone(task, row, begin) for task, row in asked]
         row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], 200)
-        for task, target in asked:
+        for number in rng.permutation(len(asked)).tolist():
+            task, target = asked[number]
             after = target - begin - row.dropped
-            if after < 0:
+            # Positions stay short; what bounds memory is the row. No task is left out more than another.
+            if after < 0 or len(row) > self.writer.style.longest * 2:
                 continue
-            if len(row) > self.writer.style.longest * 2:  # positions stay short; this bounds memory
-                break
             self.writer.branch(row, task, example_of(log, target), after=after)
         return [row]
 

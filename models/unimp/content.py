@@ -131,7 +131,7 @@ def content_features(parts: Parts, bodies: Sequence[NDArray[np.int32]]) -> NDArr
     words /= np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
     found = [words]
     if parts.features is not None:
-        mean = parts.features[torch.arange(count)].mean(1).numpy()
+        mean = parts.features.means().numpy()
         mean = mean - mean[parts.has_picture].mean(0)
         mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
         found.append(np.where(parts.has_picture[:, None], mean, 0.0))

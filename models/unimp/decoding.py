@@ -36,15 +36,23 @@ class Decoder:
         patches: patch tokens of item indices `(pictures,)`, None for a model without a tower.
         has_picture: `(items,)`.
         tokens: ids of a batch, padding and beams counted.
+        searched: items `(items,)` whose names a search may find; all by default.
 
     Histories that find no place in `writer.style.longest` ids lose their oldest items; `dropped` counts these.
     """
 
     def __init__(
-        self, model: Unimp, writer: Writer, patches: Patches, has_picture: NDArray[np.bool_], *, tokens: int = 16_384
+        self,
+        model: Unimp,
+        writer: Writer,
+        patches: Patches,
+        has_picture: NDArray[np.bool_],
+        *,
+        tokens: int = 16_384,
+        searched: NDArray[np.bool_] | None = None,
     ) -> None:
         self.reader = Reader(model, writer, patches, has_picture, tokens)
-        self.ranker = Ranker(self.reader)
+        self.ranker = Ranker(self.reader, searched)
         self.model, self.writer, self.vocabulary = model, writer, writer.vocabulary
 
     @property

@@ -110,6 +110,11 @@ class ItemFeatures:
         """Patches and width of an item."""
         return self.tokens.shape[1], self.tokens.shape[2]
 
+    def means(self, block: int = 1024) -> Tensor:
+        """Mean patch token of every item `(items, width)`, a block at a time: all patches may not fit in memory."""
+        parts = [self[np.arange(start, min(start + block, len(self)))].mean(1) for start in range(0, len(self), block)]
+        return torch.cat(parts) if parts else torch.zeros((0, self.shape[1]))
+
     def __getitem__(self, items: Tensor | NDArray[np.integer[Any]] | Sequence[int]) -> Tensor:
         """Patch tokens `(n, patches, width)` in float32, on the CPU."""
         rows = self.rows[np.asarray(items, dtype=np.int64)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,13 +38,27 @@ def items_of(table: pa.Table, fields: Fields, images: Sequence[Path]) -> Items:
 
 def read_pictures(files: Sequence[Path], ids: Sequence[str]) -> dict[str, bytes]:
     """Encoded pictures by id, from Parquet files; ids without a picture are left out."""
-    wanted, found = pa.array(sorted(set(ids)), pa.string()), {}
+    names, found = sorted(set(ids)), {}
+    wanted = pa.array(names, pa.string())
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["image_id", "image"], batch_size=512):
+        opened = pq.ParquetFile(file)
+        groups = [k for k in range(opened.num_row_groups) if _may_hold(opened.metadata.row_group(k).column(0), names)]
+        for batch in opened.iter_batches(columns=["image_id", "image"], batch_size=512, row_groups=groups):
             part = batch.filter(pc.is_in(batch["image_id"].cast(pa.string()), wanted))
             for row in part.to_pylist():
                 found[row["image_id"]] = row["image"]["bytes"]
     return found
+
+
+def _may_hold(column: Any, names: Sequence[str]) -> bool:
+    """Whether a part of a file, by the first and last `image_id` that it says it has, may hold one of sorted names.
+
+    Pictures are written in the order of their ids and asked for in blocks of it, so most parts need not be read.
+    """
+    said = column.statistics
+    if column.path_in_schema != "image_id" or said is None or not said.has_min_max:
+        return True
+    return bisect_left(names, str(said.min)) < bisect_right(names, str(said.max))
 
 
 def log_of(interactions: pa.Table, train: Mapping[str, pa.Table], index: Mapping[str, int]) -> Log:
@@ -99,6 +115,25 @@ def examples_of(table: pa.Table, index: Mapping[str, int]) -> list[Example]:
     return found
 
 
+def selections_of(table: pa.Table, interactions: pa.Table, log: Log, index: Mapping[str, int]) -> tuple[Example, ...]:
+    """Selection's training examples with the whole history before them.
+
+    Train files keep the last five entries; test examples show up to fifty, and what is trained must look like them.
+    """
+    users = {user: k for k, user in enumerate(sorted(set(interactions["user_id"].to_pylist())))}
+    found = []
+    rows = zip(table["user_id"].to_pylist(), table["position"].to_pylist(), strict=True)
+    for example, (user, position) in zip(examples_of(table, index), rows, strict=True):
+        first = int(log.offsets[users[user]]) if user in users else 0
+        before = slice(first, first + position)
+        shown = log.item[before]
+        own = len(example.history)
+        if user in users and len(shown) == position >= own and np.array_equal(shown[position - own :], example.history):
+            example = replace(example, history=shown, ratings=log.rating[before], whys=list(log.why[before]))
+        found.append(example)
+    return tuple(found)
+
+
 def shop_of(items: Items, interactions: pa.Table, train: Mapping[str, pa.Table], valid: Mapping[str, pa.Table]) -> Shop:
     """A shop from the tables of a built dataset, filtered to the cohort at hand by the caller."""
     index = {item: k for k, item in enumerate(items.ids)}
@@ -109,10 +144,12 @@ def shop_of(items: Items, interactions: pa.Table, train: Mapping[str, pa.Table],
         )
         if title or text
     ]
+    log = log_of(interactions, train, index)
+    selection = selections_of(train["selection"], interactions, log, index) if "selection" in train else ()
     return Shop(
         items,
-        log_of(interactions, train, index),
-        tuple(examples_of(train["selection"], index)) if "selection" in train else (),
+        log,
+        selection,
         {task: examples_of(table, index) for task, table in valid.items()},
         reviews,
     )

@@ -1,12 +1,14 @@
 """Item rows that begin with what an item is: its words, and for the head its picture too.
 
-    content(i) = LN([ sum_t w_t E[t] / sqrt(n) ; p_i ])       t: the n different ids of the item's attributes
-    row(i)     = free(i) + W content(i)
+    words(i)   = LN( sum_t w_t E[t] / sqrt(n) )               t: the n different ids of the item's attributes
+    read(i)    = free(i) + W_r words(i)
+    predict(i) = read(i) + delta(i) + W_p p_i
 
-with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled.
-The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought; where the catalogue is small
-or new, content lets what was learned of one item hold for others like it. Read rows have words only, so that pictures
-reach the text by fusion alone, and every ablation of it stays one.
+with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled,
+and delta 0 at the start. The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought, and
+nothing ties the row by which it is read to the one by which it is predicted (MPT's are tied). Where the catalogue is
+small or new, content lets what was learned of one item hold for others like it. Read rows have words only, so that
+pictures reach the text by fusion alone, and every ablation of it stays one.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class ItemContent(nn.Module):
         super().__init__()
         self.words = nn.Embedding(text_ids, words)
         self.read = nn.Linear(words, width, bias=False)
-        self.predict = nn.Linear(words + vision, width, bias=False)
+        self.predict = nn.Linear(vision, width, bias=False) if vision else None
         self.vision = vision
         self.register_buffer("ids", torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer("offsets", torch.zeros(0, dtype=torch.long), persistent=False)
@@ -51,7 +53,8 @@ class ItemContent(nn.Module):
         """Draw first weights: rows of about the size that other rows have."""
         nn.init.normal_(self.words.weight)
         for linear in (self.read, self.predict):
-            nn.init.normal_(linear.weight, std=INIT_STD / linear.in_features**0.5)
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=INIT_STD / linear.in_features**0.5)
 
     def furnish(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:
         """Take in a catalogue.
@@ -91,11 +94,6 @@ class ItemContent(nn.Module):
         added: Tensor = self.read(functional.layer_norm(words, words.shape[-1:]))
         return added
 
-    def predict_rows(self) -> Tensor:
-        """What is added to the rows by which items are predicted `(items, width)`."""
-        words = self._words()
-        parts = [functional.layer_norm(words, words.shape[-1:])]
-        if self.vision:
-            parts.append(self.pictures.to(words.dtype))
-        added: Tensor = self.predict(torch.cat(parts, dim=-1))
-        return added
+    def predict_rows(self, read: Tensor) -> Tensor:
+        """What is added to delta, given the rows by which items are read: those and pictures `(items, width)`."""
+        return read if self.predict is None else read + self.predict(self.pictures.to(read.dtype))

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from unimp.config import PRESETS
 from unimp.errors import CheckpointError
 from unimp.modeling import Unimp
 from unimp.options import Options
-from unimp.parts import PICTURES, Parts, Report, codes_of, make_features
+from unimp.parts import Parts, Report, codes_of, covers, make_features
 from unimp.shop import Items
 from unimp.text import TextEncoder, load_tokenizer
 from unimp.vision import VisionTower
@@ -53,14 +54,13 @@ def load_parts(folder: Path, items: Items, options: Options, work: Path, report:
     if (folder / "tower").is_dir():
         tower = VisionTower.from_pretrained(folder / "tower", pool=int(PRESETS[options.preset].get("vision_pool", 1)))
         store = folder / "features"
-        known = json.loads((store / PICTURES).read_text()) if (store / PICTURES).is_file() else []
-        shown = {name for name in items.picture_ids if name is not None}
-        features = make_features(items, tower, store if shown <= set(known) else work / "features", report, device)
+        features = make_features(items, tower, store if covers(store, items) else work / "features", report, device)
     if (folder / "images").is_dir():
         from unimp.image_tokens import ImageTokenizer
 
-        tokens = ImageTokenizer.load(folder / "images")
-        codes = codes_of(items, tokens)
+        store = folder / "images"
+        tokens = ImageTokenizer.load(store).to(device)
+        codes = codes_of(items, tokens, store if covers(store, items) else work / "images")
     return Parts(encoder, tower, features, tokens, codes, len(items))
 
 
@@ -110,6 +110,20 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (OSError, SafetensorError) as problem:
         raise CheckpointError(f"{file} is damaged ({problem}); fit it again") from problem
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside, files are written to a folder.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as problem:
+        said = str(problem).split("\n")[0]
+        raise CheckpointError(f"{folder} cannot be written ({said}); make room and start again") from problem
 
 
 def write_weights(file: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -56,7 +56,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
         if config.item_rows == "content" and config.item_levels == 1:
             seen = config.vision_width if config.fusion != "none" else 0
             self.content = ItemContent(config.text_ids, config.content_width, seen, config.width)
-            self.embed.added, self.head.added = self.content.read_rows, self.content.predict_rows
+            self.embed.added, self.head.added = self.content.read_rows, self._predicted
         self.resampler: Resampler | None = None
         self.projection: Projection | None = None
         self.blocks = nn.ModuleDict()
@@ -87,8 +87,15 @@ class Unimp(PreTrainedModel, GenerationMixin):
                 # A bound method, not a closure: a deep copy of the model then looks through its own blocks.
                 layer.register_forward_pre_hook(partial(self._look, str(number)), with_kwargs=True)
         self.post_init()  # type: ignore[no-untyped-call]
+        if self.content is not None:
+            with torch.no_grad():
+                self.head.new.weight[-config.items :].zero_()  # what prediction adds to reading is learned
 
     # Rows
+
+    def _predicted(self) -> Tensor:
+        assert self.content is not None
+        return self.content.predict_rows(self.embed.table()[-self.config.items :])
 
     def _init_weights(self, module: nn.Module) -> None:
         """Normal weights of deviation 0.02; gates and latents keep what their modules gave them."""

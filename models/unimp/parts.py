@@ -7,6 +7,7 @@ and pictures, and train reviews. Each part is made once in its folder, by rename
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from transformers import CLIPVisionConfig
 
 from unimp.config import PRESETS, UnimpConfig
 from unimp.contrastive import ContrastiveSettings, train_clip
-from unimp.errors import UnimpError
+from unimp.errors import CheckpointError, UnimpError
 from unimp.features import ItemFeatures, encode_pictures
 from unimp.item_text import UNKNOWN
 from unimp.modeling import Unimp
@@ -37,6 +38,7 @@ Report = Callable[[str, float, str], None]  # stage, share done, words
 TOKENIZER_REVIEWS = 20_000
 PICTURES = "ids.json"
 LEAST_PICTURES = 2
+LEAST_CANDIDATES = 20  # labels of selection that every model has
 
 
 @dataclass
@@ -72,6 +74,8 @@ def need_weights(options: Options) -> None:
     Raises:
         UnimpError: no published language model or tower is given.
     """
+    if options.flamingo is not None and options.text_weights is None:
+        raise UnimpError("flamingo is a checkpoint over a language model; give --set text_weights=FOLDER-OR-NAME too")
     blind = options.vision == "off" or options.vision_weights is not None
     if not options.budget.scratch and (options.text_weights is None or not blind):
         raise UnimpError(
@@ -82,11 +86,27 @@ def need_weights(options: Options) -> None:
 
 def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
     """The tokenizer, published or trained on the catalogue, train reviews and the questions' own words."""
-    if options.text_weights is not None:
-        return TextEncoder(load_tokenizer(options.text_weights))
+    made = load_tokenizer(options.text_weights) if options.text_weights is not None else None
     if not (folder / "tokenizer.json").is_file():
-        save_tokenizer(train_tokenizer(tokenizer_texts(shop), options.budget.vocabulary), folder)
-    return TextEncoder(load_tokenizer(folder))
+        found = made or train_tokenizer(tokenizer_texts(shop), options.budget.vocabulary)
+        _by_rename(folder, lambda draft: save_tokenizer(found, draft))
+    kept = load_tokenizer(folder)
+    if made is not None and kept.get_vocab() != made.get_vocab():
+        raise _of_another(folder, "tokenizer")
+    return TextEncoder(kept)
+
+
+def _by_rename(folder: Path, save: Callable[[Path], object]) -> None:
+    """Save under another name and rename: what stands in `folder` is whole."""
+    draft = folder.with_name(folder.name + ".part")
+    shutil.rmtree(draft, ignore_errors=True)
+    save(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)
+
+
+def _of_another(folder: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{folder} holds another {what} than the published one that was asked for; remove it")
 
 
 def tokenizer_texts(shop: Shop) -> list[str]:
@@ -112,7 +132,12 @@ def make_tower(
     """
     pool = int(PRESETS[options.preset].get("vision_pool", 1))
     if options.vision_weights is not None:
-        return VisionTower.from_pretrained(options.vision_weights, pool=pool)
+        tower = VisionTower.from_pretrained(options.vision_weights, pool=pool)
+        if not (folder / "config.json").is_file():
+            _by_rename(folder, tower.save_pretrained)  # who answers later has no other
+        elif VisionTower.from_pretrained(folder, pool=pool).fingerprint() != tower.fingerprint():
+            raise _of_another(folder, "vision tower")
+        return tower
     if not (folder / "config.json").is_file():
         rows = [k for k, name in enumerate(items.picture_ids) if name is not None]
         if len(rows) < LEAST_PICTURES:
@@ -133,7 +158,7 @@ def make_tower(
                 checkpoint=folder.with_suffix(".checkpoint"),
                 report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
             )
-        VisionTower.from_clip(clip, pool=pool).save_pretrained(folder)
+        _by_rename(folder, VisionTower.from_clip(clip, pool=pool).save_pretrained)
     return VisionTower.from_pretrained(folder, pool=pool)
 
 
@@ -153,9 +178,7 @@ def make_features(items: Items, tower: VisionTower, folder: Path, report: Report
     """Patch tokens of every picture, computed once; `ids.json` names the pictures."""
     wanted = sorted({name for name in items.picture_ids if name is not None})
     note = folder / PICTURES
-    ids = json.loads(note.read_text()) if note.is_file() else wanted
-    if not set(wanted) <= set(ids):
-        ids = wanted  # a view that shows pictures which training did not
+    ids = _ids_of(folder, wanted)
     total = f"{tower.size_in_bytes(len(ids)) / 2**20:,.0f} MiB of patch tokens"
     store = encode_pictures(
         folder,
@@ -165,12 +188,26 @@ def make_features(items: Items, tower: VisionTower, folder: Path, report: Report
         device=device,
         report=lambda done, of: report("patch tokens", done / max(of, 1), total),
     )
-    note.write_text(json.dumps(ids))
+    if not note.is_file() or json.loads(note.read_text()) != ids:
+        note.write_text(json.dumps(ids))
     return store.items(items.picture_ids)
 
 
+def _ids_of(folder: Path, wanted: list[str]) -> list[str]:
+    """Pictures of a store: those it has if all wanted ones are among them, as in a view that shows fewer."""
+    note = folder / PICTURES
+    known: list[str] = json.loads(note.read_text()) if note.is_file() else wanted
+    return known if set(wanted) <= set(known) else wanted
+
+
+def covers(folder: Path, items: Items) -> bool:
+    """Whether a store of patch tokens or codes has every picture that items show."""
+    known = json.loads((folder / PICTURES).read_text()) if (folder / PICTURES).is_file() else []
+    return {name for name in items.picture_ids if name is not None} <= set(known)
+
+
 def make_codes(
-    items: Items, options: Options, seed: int, folder: Path, report: Report
+    items: Items, options: Options, seed: int, folder: Path, report: Report, device: torch.device
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """The image tokenizer and the codes of every item `(items, places)`; nothing where no item has a picture."""
     from unimp.image_tokens import FACTS, ImageTokenizer
@@ -178,14 +215,18 @@ def make_codes(
     ids = [name for name in items.picture_ids if name is not None]
     if not ids:
         return None, None
-    pictures = items.pictures(ids)
     size = options.budget.image_tokens
     if options.image_codes is not None:
-        made = ImageTokenizer.load_published(options.image_codes)
+        made = ImageTokenizer.load_published(options.image_codes).to(device)
+        if not (folder / FACTS).is_file():
+            made.save(folder)
+        elif ImageTokenizer.load(folder).digest() != made.digest():
+            raise _of_another(folder, "image tokenizer")
     elif (folder / FACTS).is_file():
-        made = ImageTokenizer.load(folder)
+        made = ImageTokenizer.load(folder).to(device)
     else:
-        made = ImageTokenizer.new(size, seed=seed)
+        pictures = items.pictures(ids)
+        made = ImageTokenizer.new(size, seed=seed).to(device)
         known = [pictures[name] for name in sorted(set(ids))]
         made.train(
             known,
@@ -196,14 +237,19 @@ def make_codes(
             checkpoint=folder.with_suffix(".checkpoint"),
         )
         made.save(folder)
-    return made, codes_of(items, made)
+    return made, codes_of(items, made, folder)
 
 
-def codes_of(items: Items, made: Any) -> NDArray[np.int64]:
-    """Picture codes of every item `(items, places)`, -1 for those without a picture; equal pictures are coded once."""
-    names = sorted({name for name in items.picture_ids if name is not None})
-    files = items.pictures(names)
-    coded = dict(zip(names, made.encode([files[name] for name in names]), strict=True)) if names else {}
+def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:
+    """Picture codes of every item `(items, places)`, -1 for those without a picture.
+
+    Equal pictures are coded once; codes are kept in `folder`, beside a note of whose they are.
+    """
+    note, wanted = folder / PICTURES, sorted({name for name in items.picture_ids if name is not None})
+    names = _ids_of(folder, wanted)
+    coded = dict(zip(names, made.encode_cached(names, items.pictures, folder), strict=True)) if wanted else {}
+    if wanted and (not note.is_file() or json.loads(note.read_text()) != names):
+        note.write_text(json.dumps(names))
     codes = np.full((len(items), made.codes_per_picture), -1, dtype=np.int64)
     for row, name in enumerate(items.picture_ids):
         if name is not None:
@@ -211,7 +257,7 @@ def codes_of(items: Items, made: Any) -> NDArray[np.int64]:
     return codes
 
 
-IMAGE_STEPS = {"tiny": 1500, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
+IMAGE_STEPS = {"tiny": 2000, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
 
 
 def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:
@@ -230,8 +276,10 @@ def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook:
         sizes["train_rows"] = "all"
     if options.image_places > 1:
         sizes["latents"] = max(int(sizes.get("latents", 64)), options.image_places)
+    asked = [*shop.selection, *shop.valid.get("selection", ())]
     return UnimpConfig(
         **sizes,
+        candidates=max(LEAST_CANDIDATES, *(len(example.candidates) for example in asked), 0),
         text_ids=parts.encoder.size,
         items=len(shop.items),
         image_codes=parts.image_tokens.codes if parts.image_tokens is not None else 0,

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from unimp import folders
 from unimp.answering import Answering
 from unimp.errors import UnimpError
+from unimp.retrieval import MOST_SCORES
 from unimp.shop import TASKS, Example
 from unimp.system import System
 from unimp.train import ADAPTED
 
 LISTED = 100  # items of a ranking
-BLOCK = 1000  # examples answered together
+BLOCK = 1000  # examples answered together, fewer where the catalogue is large
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -67,9 +68,11 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
     """Answer a task's test examples; how many there were.
 
     Raises:
-        UnimpError: no such task in the dataset.
+        UnimpError: no such task in the dataset, or no folder for the answers.
         CheckpointError: a system that is not whole or of another catalogue.
     """
+    if not out.absolute().parent.is_dir():
+        raise UnimpError(f"{out.absolute().parent} is no folder; make it before answers are written there")
     file = data / "visible" / "tasks" / task / "test.examples.parquet"
     if not file.is_file():
         raise UnimpError(f"{data} has no task {task}; build it with `unimp-bench build`, or choose another")
@@ -90,8 +93,9 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
             if not asked:
                 continue
             answering = Answering(System.load(folder, items, Path(scratch)), seed)
-            for start in range(0, len(asked), BLOCK):
-                block = asked[start : start + BLOCK]
+            size = min(BLOCK, max(1, MOST_SCORES // len(items)))
+            for start in range(0, len(asked), size):
+                block = asked[start : start + size]
                 told = answers(answering, task, block, held_out if new else ~held_out)
                 tables.append(pa.table({"example_id": [e.id for e in block], **told}))
     draft = out.with_name(out.name + ".part")

@@ -9,6 +9,7 @@ catalogue as constrained beam search would. Items of several ids are searched th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -34,9 +35,11 @@ class Ranker:
 
     Args:
         reader: reads them.
+        searched: items `(items,)` whose names a search may find; all by default. Item logits score every item.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, searched: NDArray[np.bool_] | None = None) -> None:
+        self.searched = searched
         self.reader, self.model, self.vocabulary = reader, reader.model, reader.vocabulary
         self._trie: Trie | None = None
 
@@ -120,10 +123,13 @@ class Ranker:
 
     @property
     def trie(self) -> Trie:
-        """Names of all items, made when first asked for."""
+        """Names of the items that may be found, made when first asked for."""
         if self._trie is None:
-            names = self.vocabulary.items_named(range(self.vocabulary.items))
-            self._trie = Trie.of(names).to(self.model.device)
+            count = self.vocabulary.items
+            items = np.flatnonzero(self.searched if self.searched is not None else np.ones(count, dtype=bool))
+            found = Trie.of(self.vocabulary.items_named(items.tolist()))
+            named = torch.where(found.item >= 0, torch.as_tensor(items)[found.item.clamp(min=0)], -1)
+            self._trie = replace(found, item=named).to(self.model.device)
         return self._trie
 
     def _method(self, method: str | None) -> str:

@@ -82,11 +82,11 @@ class Reader:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Inside, the model learns nothing: evaluation mode, no gradients."""
+        """Inside, the model learns nothing: evaluation mode, no gradients, content of item rows computed once."""
         learning = self.model.training
         self.model.train(False)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.model.embed.kept.keeping(), self.model.head.kept.keeping():
                 yield
         finally:
             self.model.train(learning)

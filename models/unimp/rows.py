@@ -6,13 +6,47 @@ Here nothing is ever resized: new ids have tables of their own, and what is trai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 INIT_STD = 0.02
+
+
+class Kept:
+    """Rows with the content that was added, made once while nothing is learned.
+
+    Content of 120,000 items is a product as large as the body's; text is written one id at a time, and every id would
+    pay for it anew.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.rows: Tensor | None = None
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Inside, weights must not change: rows are made at the first use and forgotten at the end."""
+        before, self.wanted = self.wanted, True
+        try:
+            yield
+        finally:
+            self.wanted = before
+            if not before:
+                self.rows = None
+
+    def of(self, rows: Tensor, added: Callable[[], Tensor] | None) -> Tensor:
+        """The rows with what is added to the last of them."""
+        if added is None:
+            return rows
+        if not self.wanted or torch.is_grad_enabled():
+            return _with(rows, added())
+        if self.rows is None:
+            self.rows = _with(rows, added())
+        return self.rows
 
 
 class InputRows(nn.Module):
@@ -29,10 +63,11 @@ class InputRows(nn.Module):
         self.text = nn.Embedding(text, width)
         self.new = nn.Embedding(new, width)
         self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+        self.kept = Kept()
 
     def table(self) -> Tensor:
         """Rows of new ids `(new, width)`."""
-        return _with(self.new.weight, self.added)
+        return self.kept.of(self.new.weight, self.added)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of ids `(batch, tokens)` as `(batch, tokens, width)`."""
@@ -50,10 +85,11 @@ class OutputRows(nn.Module):
         self.text = nn.Linear(width, text, bias=False)
         self.new = nn.Linear(width, new, bias=False)
         self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+        self.kept = Kept()
 
     def table(self) -> Tensor:
         """Rows of new ids `(new, width)`."""
-        return _with(self.new.weight, self.added)
+        return self.kept.of(self.new.weight, self.added)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits `(..., ids)` of hidden states `(..., width)`."""
@@ -65,8 +101,5 @@ class OutputRows(nn.Module):
         return functional.linear(hidden, self.table()[first : first + len(ids)])
 
 
-def _with(rows: Tensor, added: Callable[[], Tensor] | None) -> Tensor:
-    if added is None:
-        return rows
-    more = added()
+def _with(rows: Tensor, more: Tensor) -> Tensor:
     return torch.cat([rows[: len(rows) - len(more)], rows[len(rows) - len(more) :] + more])

@@ -26,6 +26,7 @@ from unimp_bench.schemas import IMAGE
 P = ParamSpec("P")
 R = TypeVar("R")
 _ROWS = 2000  # examples answered together
+_MOST_SCORES = 100_000_000  # of a block of rankings: examples x items
 _EXAMPLE = ["example_id", "user_id", "position", "cohort", "history", "query", "target_item_id", "candidates"]
 _ANSWER = ["item_ids", "rating", "text"]
 
@@ -102,14 +103,17 @@ class UniMP(Options):
             raise ConfigError(f"unimp learned {', '.join(system.tasks)} only; run it with --set learn=all")
         index = view.index
         answering = Answering(system, seed=context.seed)
-        for block in examples.iter_slices(_ROWS):
+        rows = min(_ROWS, max(1, _MOST_SCORES // max(len(index), 1)))
+        for block in examples.iter_slices(rows if task in ("recommendation", "search") else _ROWS):
             asked = folders.examples_of(block.select(_EXAMPLE).to_arrow(), index)
             yield _in_one_line(_answers)(answering, task, asked, view)
+        if answering.decoder.dropped:
+            context.progress.say(f"unimp: {answering.decoder.dropped} history items, the oldest, found no place")
 
     def save(self, folder: Path) -> None:
         """Write what was learned."""
         assert self._system is not None, "nothing was fitted"
-        self._system.save(folder)
+        _in_one_line(self._system.save)(folder)
 
     def load(self, folder: Path) -> None:
         """Remember where it is; the catalogue to answer for is known when something is asked."""

@@ -3,7 +3,7 @@
     items x width: content features, say of a picture's latents and a title's words
     levels: codes of an item;   codebook: codes a level has
 
-All levels but the last are residual k-means (as RQ-VAE of Rajpal et al. 2023, TIGER, without the autoencoder): a level
+All levels but the last are residual k-means (as RQ-VAE of Rajput et al. 2023, TIGER, without the autoencoder): a level
 clusters what the levels before left over. The last level tells items apart that share all other codes. Items of a new
 domain are named with the codebooks as they are, so a model knows every code of a name it has never read.
 """

@@ -148,7 +148,7 @@ class Writer:
         piece = self._image(item) + self._body(item, attributes) + self._name(item, name)
         if style.ratings and not np.isnan(rating):
             rate = vocabulary.rate(int(np.floor(rating + 0.5)))
-            piece += Piece.of([*self._text(f" {style.words.rating}"), rate], item)
+            piece += Piece.of(self._text(f" {style.words.rating}"), item) + Piece.of([rate], item, name)
         if style.whys and why:
             piece += Piece.of(self._text(f" {style.words.why} {why}")[: style.most_words], item)
         return piece + Piece.of([vocabulary.chunk_end], item)
@@ -218,13 +218,13 @@ class Writer:
         return row
 
     def retrieved(self, items: Sequence[int]) -> Row:
-        """A row whose trunk is retrieved items with their picture codes (eq. 9)."""
+        """A row whose trunk is retrieved items with their picture codes (eq. 9); -1 stands for none."""
         assert self.codes is not None
         row = Row()
         self._put(row, Piece.of([self.vocabulary.end]), 0, 0, CONTEXT, 1.0)
         row.ends.append(1)
         row.seen.append(-1)
-        for item in items:
+        for item in (k for k in items if k >= 0):
             shown = [self.vocabulary.pictures.start + int(c) for c in self.codes[item] if c >= 0]
             piece = self._image(item) + Piece.of(self._text(" Title"), item)
             piece += Piece.of(self.titles[item].tolist(), item)

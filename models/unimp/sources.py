@@ -76,7 +76,7 @@ class Pictures(Rows):
 
     Args:
         examples: what is asked, with the answer's item.
-        retrieved: items found for each `(n, k)`, never the answer itself.
+        retrieved: items found for each `(n, k)`, never the answer itself; -1 for none.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Pictures(Rows):
 
     def row(self, number: int, epoch: int) -> list[Row]:
         """The row of an example."""
-        row = self.writer.retrieved([int(i) for i in self.retrieved[number] if i >= 0])
+        row = self.writer.retrieved(self.retrieved[number].tolist())
         self.writer.branch(row, "image_generation", self.examples[number])
         return [row]
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from unimp import keeping
 from unimp import parts as making
@@ -26,7 +27,7 @@ from unimp.errors import CheckpointError
 from unimp.loading import continued
 from unimp.shop import Shop
 from unimp.sources import Captions, Pictures, Text, log_examples
-from unimp.trainable import ROWS_NEW, parts_of
+from unimp.trainable import ROWS_NEW, part_of, parts_of
 from unimp.training import Outcome, Progress, Recipe, train
 from unimp.validation import Validation
 
@@ -79,10 +80,12 @@ def language(system: System, shop: Shop) -> None:
         keep, system.folder = system.folder, system.parts_folder
         train_stage(system, "language", rows, recipe, parts_of(system.model.config, "language") - ROWS_NEW)
         system.folder = keep
-        keeping.write_weights(made, {k: v for k, v in system.model.state_dict().items() if k.startswith(_READING)})
+        learned = {k: v for k, v in system.model.state_dict().items() if k.startswith(_READING)}
+        with keeping.writing(system.parts_folder):
+            keeping.write_weights(made, learned)
     read = keeping.read_weights(made)
-    missing = [k for k in system.model.state_dict() if k.startswith(_READING) and k not in read]
-    if missing or any(system.model.state_dict()[k].shape != v.shape for k, v in read.items()):
+    wanted = {k: v.shape for k, v in system.model.state_dict().items() if k.startswith(_READING)}
+    if wanted != {k: v.shape for k, v in read.items()}:
         raise CheckpointError(
             f"{made} was made for another preset; remove {system.parts_folder} or take another folder"
         )
@@ -146,9 +149,7 @@ def multi_task(system: System, shop: Shop) -> None:
         Rows(shop, system.writer, plan, system.seed),
         recipe,
         parts_of(system.model.config, "multi_task", scratch=system.options.budget.scratch),
-        validate=watch,
-        select=watch.select,
-        higher=watch.higher,
+        **watch.asked(),
         **more,
     )
 
@@ -158,10 +159,13 @@ def fine_tune(system: System, shop: Shop) -> None:
     how = system.options.strategy.partition("+")[2]
     if not how:
         return
-    start = {k: v.clone() for k, v in system.model.state_dict().items()}
+    efficient, scratch = how == "efficient", system.options.budget.scratch
+    trained = frozenset({"rows_out_new"}) if efficient else parts_of(system.model.config, "multi_task", scratch=scratch)
+    start = _weights_of(system, trained)
     for task in (t for t in system.tasks if t in TUNED):
         watch = Validation(system, shop, [task])
-        efficient = how == "efficient"
+        if not watch.examples:
+            continue  # nothing could tell whether its own weights are better
         budget = system.options.budget
         recipe = recipe_of(
             system,
@@ -172,11 +176,6 @@ def fine_tune(system: System, shop: Shop) -> None:
             draws=1 if efficient else 0,
             cached_hidden=efficient,
         )
-        trained = (
-            frozenset({"rows_out_new"})
-            if efficient
-            else parts_of(system.model.config, "multi_task", scratch=budget.scratch)
-        )
         before = watch(system.model)[watch.select]
         train_stage(
             system,
@@ -184,16 +183,24 @@ def fine_tune(system: System, shop: Shop) -> None:
             Rows(shop, system.writer, Plan({task: _tuned_questions(task)}, budget.tokens), system.seed),
             recipe,
             trained,
-            validate=watch,
-            select=watch.select,
-            higher=watch.higher,
+            **watch.asked(),
         )
         after = watch(system.model)[watch.select]
         # Validation decides whether the task's own weights are taken at all.
         if (after > before) == watch.higher and after != before:
-            changed = {k: v.clone() for k, v in system.model.state_dict().items() if not torch.equal(v, start[k])}
-            system.heads[task] = changed
-        system.model.load_state_dict(start)
+            system.heads[task] = _changed(system, start)
+        system.model.load_state_dict(start, strict=False)
+
+
+def _weights_of(system: System, parts: frozenset[str]) -> dict[str, Tensor]:
+    """A copy of the weights of some parts: a large frozen body is not held twice."""
+    return {name: p.detach().clone() for name, p in system.model.named_parameters() if part_of(name) in parts}
+
+
+def _changed(system: System, start: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of what is no longer as it was."""
+    own = system.model.state_dict()
+    return {name: own[name].clone() for name, before in start.items() if not torch.equal(own[name], before)}
 
 
 def _tuned_questions(task: str) -> int:
@@ -216,18 +223,17 @@ def pictures(system: System, shop: Shop) -> None:
     if not asked:
         return
     found = system.timed("retrieval", lambda: system.retrieve(asked, [e.answer_items[0] for e in asked]))
-    start = {k: v.clone() for k, v in system.model.state_dict().items()}
+    trained = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
+    start = _weights_of(system, trained)
     train_stage(
         system,
         "image_generation",
         Pictures(shop, system.writer, asked, found, budget.tokens, system.seed),
         recipe_of(system, epochs=system.options.times(budget.image_epochs), gamma=0.0),
-        parts_of(system.model.config, "multi_task", scratch=budget.scratch),
+        trained,
     )
-    system.heads["image_generation"] = {
-        k: v.clone() for k, v in system.model.state_dict().items() if not torch.equal(v, start[k])
-    }
-    system.model.load_state_dict(start)
+    system.heads["image_generation"] = _changed(system, start)
+    system.model.load_state_dict(start, strict=False)
 
 
 def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
@@ -241,7 +247,5 @@ def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
         Rows(shop, system.writer, plan_of(system, learned), system.seed),
         recipe_of(system, epochs=system.options.times(system.options.adapt_epochs or budget.adapt_epochs)),
         parts if system.options.new_domain == "finetune_all" else ROWS_NEW,
-        validate=watch,
-        select=watch.select,
-        higher=watch.higher,
+        **watch.asked(),
     )

@@ -20,7 +20,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unimp import keeping, stages
@@ -34,12 +33,13 @@ from unimp.options import Options
 from unimp.parts import Parts, Report
 from unimp.published import load_model
 from unimp.quiet import quiet
+from unimp.retrieval import retrieved
 from unimp.sequence import Style, Writer
 from unimp.shop import TASKS, Example, Ints, Items, Shop
 from unimp.training import Outcome, Record
 from unimp.vocabulary import Vocabulary
 
-RETRIEVED = 2  # items that a picture is made from (eq. 9)
+_ITEM_TABLES = ("embed.new.weight", "head.new.weight")
 FACTS = "unimp.json"
 T = TypeVar("T")
 
@@ -146,7 +146,8 @@ class System:
             )
         if "image_generation" in self.tasks:
             tokens, codes = self.timed(
-                "image tokenizer", lambda: making.make_codes(shop.items, options, seed, folder / "images", report)
+                "image tokenizer",
+                lambda: making.make_codes(shop.items, options, seed, folder / "images", report, self.device),
             )
         if tower is None and options.model_fusion != "none":
             self.notes.append("no pictures: the text path alone is trained, and every picture reads as absent")
@@ -174,7 +175,7 @@ class System:
             seen = None
             if self.model.content.vision:
                 assert self.parts.features is not None
-                seen = self.parts.features[torch.arange(len(items))].mean(1)
+                seen = self.parts.features.means()
             self.model.content.furnish(self.bodies, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
         options = self.options
@@ -217,11 +218,10 @@ class System:
             record: given the learning curve.
         """
         self.report, self.record, self.folder = report, record, folder
-        self.tasks = shop.tasks
         self.domains = domains_of(shop)
         held_out = np.array([domain in self.domains for domain in shop.items.domains])
         self.timed("rows from content", lambda: self._rows_from_content(~held_out))
-        learned = [task for task in self.tasks if task != "image_generation"]
+        learned = [task for task in self.tasks if task in shop.tasks and task != "image_generation"]
         if self.options.new_domain == "zero_shot_content" or not learned:
             return
         kept, self.heads = self.heads, {}  # a new domain is answered by the model itself
@@ -235,7 +235,10 @@ class System:
         features = content_features(self.parts, self.bodies)
         first = self.vocabulary.item_ids.start - self.vocabulary.text
         with torch.no_grad():
-            for table in (self.model.embed.new.weight, self.model.head.new.weight):
+            tables: list[Tensor] = [self.model.embed.new.weight, self.model.head.new.weight]
+            # A task's own rows of items would else come back when it is asked.
+            tables += [w for own in self.heads.values() for name, w in own.items() if name in _ITEM_TABLES]
+            for table in tables:
                 rows = table[first : first + len(known)]
                 made = rows_from_content(features, rows.cpu().float().numpy()[known], known)
                 rows[torch.from_numpy(~known)] = torch.from_numpy(made[~known]).to(rows)
@@ -244,21 +247,23 @@ class System:
 
     def decoder(self) -> Decoder:
         """A decoder of the model as it is now."""
-        return Decoder(self.model, self.writer, self.parts.patches, self.parts.has_picture)
+        return Decoder(self.model, self.writer, self.parts.patches, self.parts.has_picture, searched=self.shown)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Items `(items,)` of the domains that were learned: what a search may find."""
+        return np.array([domain in self.domains for domain in self.item_domains])
 
     def retrieve(self, examples: Sequence[Example], never: Sequence[int] | None = None) -> Ints:
-        """Items `(n, 2)` that the search task finds, pictures only; never one of the history or `never[n]`."""
-        with self.tuned("search"):
-            scores = self.decoder().rank("search", examples)
-        shown = np.array([domain in self.domains for domain in self.item_domains])
+        """Items `(n, 2)` that the search task finds, pictures only; never one of the history or `never[n]`.
+
+        -1 stands where nothing is left.
+        """
+        shown = self.shown
         if self.parts.codes is not None and (shown & (self.parts.codes[:, 0] >= 0)).any():
             shown &= self.parts.codes[:, 0] >= 0
-        scores[:, ~shown] = -np.inf
-        for row, example in enumerate(examples):
-            scores[row, example.history] = -np.inf
-            if never is not None:
-                scores[row, never[row]] = -np.inf
-        return np.argsort(-scores, axis=1, kind="stable")[:, :RETRIEVED]
+        with self.tuned("search"):
+            return retrieved(self.decoder(), examples, shown, self.parts.codes, never)
 
     def tuned(self, task: str) -> Tuned:
         """Inside, the model has the weights that were fine-tuned for a task, where there are any."""
@@ -267,7 +272,15 @@ class System:
     # Keeping
 
     def save(self, folder: Path) -> None:
-        """Write everything that answering needs."""
+        """Write everything that answering needs.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        with keeping.writing(folder):
+            self._write(folder)
+
+    def _write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
             self.model.save_pretrained(folder / "model")
@@ -319,7 +332,7 @@ class System:
         system.parts = keeping.load_parts(folder, items, options, work, report, system.device)
         semantic = None
         if (folder / "semantic.safetensors").is_file():
-            semantic = load_file(folder / "semantic.safetensors")["codes"].numpy()
+            semantic = keeping.read_weights(folder / "semantic.safetensors")["codes"].numpy()
         system._furnish(items, semantic)
         system.heads = {task: keeping.read_weights(folder / f"{task}.safetensors") for task in facts["heads"]}
         return system

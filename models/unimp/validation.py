@@ -1,6 +1,6 @@
 """How an epoch is judged: each task's first metric on validation examples, and one number to choose by.
 
-    recommendation, search   NDCG@5 over the catalogue, history items left out
+    recommendation, search   NDCG@5 over the domains that are learned, history items left out
     preference               1 / (1 + RMSE) of the expected rating
     selection                macro F1 of what is chosen
     explanation              exp(-loss) of the answer's ids, the mean probability of an id
@@ -11,7 +11,7 @@ The one number is their mean. All lie between 0 and 1 and more is better. The te
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,8 +41,10 @@ class Validation:
             order = np.random.default_rng([system.seed, 5]).permutation(len(known))[:MOST]
             if known:
                 self.examples[task] = [known[k] for k in sorted(order)]
-        if not self.examples:  # nothing to choose by: the last epoch is taken
-            self.examples = {}
+
+    def asked(self) -> dict[str, Any]:
+        """What `training.train` is told; nothing where there are no examples, so that the last epoch is taken."""
+        return {"validate": self, "select": self.select, "higher": self.higher} if self.examples else {}
 
     def __call__(self, model: Unimp) -> dict[str, float]:
         """Metrics, and `mean` of them."""
@@ -52,7 +54,9 @@ class Validation:
     def _of(self, task: str, examples: list[Example], model: Unimp) -> float:
         decoder = self.system.decoder()
         if task in ("recommendation", "search"):
-            return ndcg(decoder.rank(task, examples, k=50), examples)
+            scores = decoder.rank(task, examples, k=50)
+            scores[:, ~self.system.shown] = -np.inf  # items of other domains are nobody's rivals
+            return ndcg(scores, examples)
         if task == "preference":
             expected, _ = decoder.rate(examples)
             true = np.array([e.answer_rating for e in examples], dtype=np.float64)

@@ -101,7 +101,42 @@ def test_recommendation_asks_with_the_last_titles(tmp_path: Path) -> None:
         assert scores[index[last]] == scores.max()  # nothing is more like a title than itself; seen items go later
 
 
-@pytest.mark.parametrize("wrong", [{"k1": 0.0}, {"b": 1.5}, {"epsilon": -0.1}, {"history": 0}])
+@pytest.mark.parametrize("wrong", [{"k1": 0.0}, {"b": 1.5}, {"epsilon": -0.1}, {"history": 0}, {"expansion": -1.0}])
 def test_parameters_without_meaning_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         BM25(**wrong)  # type: ignore[arg-type]
+
+
+def test_without_expansion_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = _asked(tmp_path, "search", BM25())
+    monkeypatch.setattr(BM25, "_expanded", lambda *_: pytest.fail("a search was expanded"))
+    data = Dataset.open(home_at(tmp_path / "again"), "shop")
+    examples = data.examples("search", "test").collect().head(30)
+    index = Index.of(documents(data.catalogue().items), 1.5, 0.75, 0.25)
+    wanted = dict(
+        zip(examples["example_id"], index.scores(examples["query"].to_list()).astype(np.float32), strict=True)
+    )
+    assert plain.keys() == wanted.keys()
+    assert all(np.array_equal(plain[example], wanted[example]) for example in plain)
+    runner = BM25(expansion=0.0)
+    for block in runner.predict("search", examples, data.catalogue(), Context(0, tmp_path)):
+        for example, row in zip(block.example_ids, block.scores, strict=True):
+            assert np.array_equal(row, plain[example])
+
+
+def test_expansion_adds_the_mean_of_the_last_titles(tmp_path: Path) -> None:
+    rows, data = _asked(tmp_path, "search", BM25(expansion=0.5, history=2))
+    catalogue = data.catalogue()
+    index = Index.of(documents(catalogue.items), 1.5, 0.75, 0.25)
+    titles = dict(catalogue.items.select("item_id", "title").iter_rows())
+    examples = data.examples("search", "test").filter(pl.col("example_id").is_in(list(rows))).collect()
+    for example in examples.iter_rows(named=True):
+        last = [titles[entry["item_id"]] for entry in example["history"]][-2:]
+        wanted = index.scores([example["query"]])[0] + 0.5 * index.scores(last).mean(0)
+        np.testing.assert_allclose(rows[example["example_id"]], wanted, rtol=1e-5)
+
+
+def test_only_a_search_is_expanded(tmp_path: Path) -> None:
+    plain, _ = _asked(tmp_path / "a", "recommendation", BM25())
+    other, _ = _asked(tmp_path / "b", "recommendation", BM25(expansion=3.0))
+    assert all(np.array_equal(plain[example], other[example]) for example in plain)

@@ -35,6 +35,11 @@ def test_what_is_no_dataset_is_refused_in_one_line(tmp_path: Path, capsys: pytes
     assert "no finished dataset" in capsys.readouterr().err
 
 
+def test_a_folder_for_answers_must_be_there_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UnimpError, match="make it before"):
+        predict.predict(tmp_path, tmp_path, "search", tmp_path / "none" / "out.parquet")
+
+
 def test_a_task_that_was_not_built_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnimpError, match="no task search"):
         predict.predict(tmp_path, tmp_path, "search", tmp_path / "out.parquet")

@@ -180,6 +180,16 @@ class Only(LogitsProcessor):
         return kept
 
 
+def test_a_search_by_names_finds_items_of_its_own_only() -> None:
+    whole = make(semantic=True)
+    searched = np.arange(ITEMS) % 3 == 1
+    own = Decoder(whole.model, whole.writer, whole.reader.patches, HAS_PICTURE, searched=searched)
+    every, found = (one.rank("search", EXAMPLES, k=ITEMS, beams=64) for one in (whole, own))
+    assert np.isfinite(every).all()
+    np.testing.assert_allclose(found[:, searched], every[:, searched], atol=1e-5)
+    assert np.isneginf(found[:, ~searched]).all()
+
+
 def by_generate(decoder: Decoder, task: str, processor, **how: object):
     """Answers of transformers' `generate`, all examples in one batch padded at the front."""
     rows = [decoder.prompt(task, one) for one in EXAMPLES]

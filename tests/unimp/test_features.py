@@ -70,6 +70,12 @@ def test_tokens_are_the_towers_in_half_precision(tmp_path: Path) -> None:
     assert items[[]].shape == (0, 16, 8)
 
 
+def test_means_are_those_of_all_patches_block_by_block(tmp_path: Path) -> None:
+    own = encode_pictures(tmp_path, tower(), IDS, read).items(["p3", None, "p0", "p3", "p9"])
+    assert torch.equal(own.means(block=2), own[np.arange(5)].mean(1))
+    assert own.means()[1].abs().sum() == 0
+
+
 def test_a_second_call_does_not_ask_the_tower(tmp_path: Path) -> None:
     first = encode_pictures(tmp_path, tower(), IDS, read)
     again = tower()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("torch")
@@ -59,6 +60,29 @@ def test_a_folder_gives_the_log_and_what_each_task_learns(folder: Path) -> None:
     assert set(shop.items.pictures(names)) == set(names)
 
 
+def test_pictures_are_found_in_the_parts_of_files_that_may_hold_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pq.read_table(folder / "visible/images-00000.parquet").sort_by("image_id")
+    names = whole["image_id"].to_pylist()
+    pq.write_table(whole, tmp_path / "images.parquet", row_group_size=4)
+    read, groups = pq.ParquetFile.iter_batches, []
+
+    def counted(self: pq.ParquetFile, *args: object, row_groups: list[int], **more: object) -> object:
+        groups.extend(row_groups)
+        return read(self, *args, row_groups=row_groups, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    for asked, parts in ((names, 5), (names[4:8], 1), ([names[0], names[-1]], 2), (["x", "0"], 0)):
+        groups.clear()
+        found = folders.read_pictures([tmp_path / "images.parquet"], asked)
+        assert found.keys() == set(asked) & set(names)
+        assert len(groups) == parts
+    assert found == {}
+    one = folders.read_pictures([folder / "visible/images-00000.parquet"], names[:1])
+    assert one[names[0]] == whole["image"][0]["bytes"].as_py()
+
+
 def test_held_out_domains_are_read_on_request_only(folder: Path) -> None:
     regular, office = folders.read_folder(folder), folders.read_folder(folder, new_domains=True)
     domains = np.array(regular.items.domains)
@@ -88,3 +112,13 @@ def test_examples_without_answers_are_read(folder: Path) -> None:
     assert len(examples) == table.num_rows
     assert all(one.target is not None and one.answer_rating is None for one in examples)
     assert isinstance(table, pa.Table)
+
+
+def test_selection_learns_from_the_whole_history(folder: Path) -> None:
+    shop = folders.read_folder(folder)
+    assert shop.selection
+    longest = max(len(example.history) for example in shop.selection)
+    assert longest > 1
+    for example in shop.selection:
+        assert len(example.history) == len(example.ratings) == len(example.whys)
+        assert not set(example.answer_items) & set(example.history.tolist())

@@ -9,10 +9,14 @@ import torch
 
 from tests.unimp import tiny
 from unimp import memory
+from unimp.item_rows import ItemContent
 from unimp.modeling import Unimp
+from unimp.reader import Reader
+from unimp.sequence import Style, Writer
 from unimp.vocabulary import Vocabulary
 
 BODIES = [np.array(ids, np.int32) for ids in ([1, 2], [1, 3], [4, 5], [4, 5], [6], [7, 8])]
+NOBODY = np.zeros(6, bool)
 
 
 def model(**changes: object) -> Unimp:
@@ -53,7 +57,9 @@ def test_a_blind_model_has_words_alone() -> None:
     made = model(fusion="none")
     assert made.content is not None
     assert made.content.vision == 0
-    assert made.content.predict.in_features == 8
+    assert made.content.predict is None
+    own = items(made)
+    assert torch.equal(made.head.table()[own], made.embed.table()[own] + made.head.new.weight[own])
 
 
 def test_content_learns_with_the_rows() -> None:
@@ -83,6 +89,25 @@ def test_saved_and_loaded_rows_are_equal(tmp_path: object) -> None:
 def test_content_must_be_furnished_before_it_is_asked() -> None:
     with pytest.raises(AssertionError, match="furnish"):
         Unimp(tiny.config(item_rows="content")).head.table()
+
+
+def test_while_answering_content_is_made_once_and_never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model()
+    reader = Reader(made, Writer(Vocabulary.of(made.config), BODIES, BODIES, list, Style()), lambda _: None, NOBODY, 99)
+    times = []
+    words = ItemContent._words
+    monkeypatch.setattr(ItemContent, "_words", lambda self: times.append(1) or words(self))
+    with reader.answering():
+        tables = [made.head.table() for _ in range(3)]
+        assert made.embed.table() is made.embed.table()
+    assert len(times) == 1  # prediction begins with the rows that are read
+    assert torch.equal(tables[0], tables[2])
+    with torch.no_grad():
+        made.head.new.weight.add_(1)
+    with reader.answering():
+        assert torch.allclose(made.head.table(), tables[0] + 1)
+        with torch.enable_grad():  # what learns is never given what was kept
+            assert made.head.table().requires_grad
 
 
 def test_memory_is_given_back_or_the_library_cannot() -> None:

@@ -121,17 +121,17 @@ def test_recommendation_is_written_and_learned_as_the_reference_says() -> None:
         "<answer>",
         "item_2",
     ]
-    assert learned(row, words) == ["item_0", "item_1", "item_2"]
-    assert [KINDS[k] for k in row.kinds if k >= 0] == ["context", "context", "recommendation"]
+    assert learned(row, words) == ["item_0", "rate_5", "item_1", "item_2"]
+    assert [KINDS[k] for k in row.kinds if k >= 0] == ["context", "context", "context", "recommendation"]
 
 
 @pytest.mark.parametrize(
     ("context", "in_history"),
     [
         ("none", []),
-        ("id", ["item_0", "item_1"]),
+        ("id", ["item_0", "rate_5", "item_1"]),
         ("attributes", ["cup", "pot"]),
-        ("both", ["cup", "item_0", "pot", "item_1"]),
+        ("both", ["cup", "item_0", "rate_5", "pot", "item_1"]),
     ],
 )
 def test_context_reconstruction_learns_what_was_asked(context: str, in_history: list[str]) -> None:

@@ -1,0 +1,167 @@
+"""A whole system on the hand-sized shop: what it stands on is kept with it, and what it may find is bounded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionConfig, GPTNeoXConfig, GPTNeoXForCausalLM
+
+from tests import shop as small
+from unimp import folders, keeping, parts
+from unimp.answering import Answering
+from unimp.errors import CheckpointError, UnimpError
+from unimp.options import Options
+from unimp.retrieval import retrieved
+from unimp.shop import Example, Shop
+from unimp.system import System
+from unimp.text import TextEncoder, save_tokenizer, train_tokenizer
+from unimp.validation import Validation
+from unimp.vision import VisionTower
+from unimp_bench.places import Home
+
+QUICK = {"effort": 0.02, "item_rows": "free", "strategy": "multi_task"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    torch.set_num_threads(1)
+    return folders.read_folder(small.build_shop(Home(tmp_path_factory.mktemp("home"))).folder)
+
+
+def published(folder: Path, shop: Shop, seed: int = 0) -> dict[str, str]:
+    """A language model and a tower as others would publish them."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer([*shop.items.bodies, *shop.reviews] * 3, 300)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    body = GPTNeoXConfig(**sizes, vocab_size=TextEncoder(tokenizer).size + 8, max_position_embeddings=512)
+    GPTNeoXForCausalLM(body).save_pretrained(folder / "language")
+    save_tokenizer(tokenizer, folder / "language")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    tower = VisionTower.from_config(CLIPVisionConfig(**sizes, image_size=16, patch_size=8))
+    tower.save_pretrained(folder / "tower")
+    return {"text_weights": str(folder / "language"), "vision_weights": str(folder / "tower")}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> tuple[System, Path]:
+    folder = tmp_path_factory.mktemp("system")
+    system = System(Options(**published(folder, shop), **QUICK), seed=1)
+    system.fit(shop, folder / "work", tasks=("search",))
+    system.save(folder / "saved")
+    return system, folder
+
+
+def test_published_parts_are_kept_with_the_system(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, folder = fitted
+    again = System.load(folder / "saved", shop.items, folder / "scratch")
+    assert again.parts.tower is not None
+    assert np.array_equal(again.parts.has_picture, system.parts.has_picture)
+    assert again.parts.has_picture.sum() == len(shop.items) - 1
+    asked = shop.valid["search"][:3]
+    mine, theirs = (Answering(one).ranking("search", asked) for one in (system, again))
+    assert np.array_equal(mine, theirs)
+
+
+def test_parts_of_other_published_weights_are_refused(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, folder = fitted
+    other = published(folder / "other", shop, seed=9)
+    mixed = dataclasses.replace(system.options, vision_weights=other["vision_weights"])
+    with pytest.raises(CheckpointError, match="another vision tower"):
+        System(mixed, seed=1).fit(shop, folder / "work", tasks=("search",))
+    save_tokenizer(train_tokenizer(["other words altogether"] * 9, 270), folder / "language")
+    with pytest.raises(CheckpointError, match="another tokenizer"):
+        System(system.options, seed=1).fit(shop, folder / "work", tasks=("search",))
+
+
+def test_a_checkpoint_over_no_language_model_is_refused() -> None:
+    with pytest.raises(UnimpError, match="text_weights"):
+        parts.need_weights(Options(flamingo="checkpoint.pt"))
+
+
+def test_nothing_is_retrieved_twice_nor_what_must_not_be(
+    fitted: tuple[System, Path], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, _ = fitted
+    asked = list(shop.valid["search"][:6])
+    never = [e.answer_items[0] for e in asked]
+    found = system.retrieve(asked, never)
+    for example, two, one in zip(asked, found.tolist(), never, strict=True):
+        assert len(set(two)) == 2
+        assert not {*two} & {one, *example.history.tolist()}
+        assert all(shop.items.domains[k] == "toys" for k in two)
+    monkeypatch.setattr("unimp.retrieval.MOST_SCORES", 2 * len(shop.items))  # two examples at a time
+    assert np.array_equal(system.retrieve(asked, never), found)
+
+
+def test_a_picture_that_is_to_be_drawn_is_not_found_under_another_name(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, _ = fitted
+    asked = list(shop.valid["search"][:4])
+    shown = system.shown
+    first = retrieved(system.decoder(), asked, shown)
+    codes = np.arange(2 * len(shown)).reshape(-1, 2)
+    for number, (one, other) in enumerate(first.tolist()):
+        twins = codes.copy()
+        twins[other] = twins[one]
+        found = retrieved(system.decoder(), asked[number : number + 1], shown, twins, [one])[0]
+        assert not {one, other} & {*found.tolist()}
+        alone = retrieved(system.decoder(), asked[number : number + 1], shown, codes, [one])[0]
+        assert alone[0] == other
+
+
+def test_where_nothing_is_left_nothing_is_retrieved(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, _ = fitted
+    toys = [k for k, domain in enumerate(shop.items.domains) if domain == "toys"]
+    history = np.array(toys[:-1], dtype=np.int64)
+    asked = Example("x", "", history, np.full(len(history), np.nan, np.float32), [None] * len(history), query="cars")
+    assert system.retrieve([asked]).tolist() == [[toys[-1], -1]]
+    assert system.retrieve([asked], [toys[-1]]).tolist() == [[-1, -1]]
+
+
+def test_rows_from_content_reach_the_rows_that_a_task_has_of_its_own(fitted: tuple[System, Path], shop: Shop) -> None:
+    folder = fitted[1]
+    again = System.load(folder / "saved", shop.items, folder / "scratch")
+    own = again.model.head.new.weight.detach().clone() + 1
+    again.heads = {"search": {"head.new.weight": own.clone()}}
+    known = np.array([domain == "toys" for domain in shop.items.domains])
+    again._rows_from_content(known)
+    first = again.vocabulary.item_ids.start - again.vocabulary.text
+    changed = (again.heads["search"]["head.new.weight"] != own).any(1)[first:].numpy()
+    assert changed[~known].all()
+    assert not changed[known].any()
+
+
+def test_without_validation_examples_nothing_is_chosen_by(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, _ = fitted
+    assert Validation(system, shop, ["search"]).asked().keys() == {"validate", "select", "higher"}
+    assert Validation(system, dataclasses.replace(shop, valid={}), ["search"]).asked() == {}
+
+
+def test_as_many_labels_as_a_selection_has_candidates(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, _ = fitted
+    assert system.model.config.candidates == parts.LEAST_CANDIDATES
+    one = dataclasses.replace(shop.selection[0], candidates=tuple(range(20)) * 2)
+    wide = dataclasses.replace(shop, selection=(one,))
+    assert parts.config_of(wide, system.options, system.parts, 1, 0).candidates == 40
+
+
+def test_a_body_of_another_preset_is_refused_in_one_line(tmp_path: Path, shop: Shop) -> None:
+    options = Options(effort=0.02, vision="off", strategy="multi_task")
+    System(options).pretrain(dataclasses.replace(shop, reviews=shop.reviews[:5]), tmp_path)
+    file = tmp_path / "language.safetensors"
+    save_file(load_file(file) | {"body.layers.7.attention.dense.weight": torch.zeros(2, 2)}, file)
+    with pytest.raises(CheckpointError, match="another preset"):
+        System(dataclasses.replace(options, pretrained=str(tmp_path))).fit(shop, tmp_path / "work", tasks=("search",))
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="make room") as said, keeping.writing(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert "\n" not in str(said.value)
