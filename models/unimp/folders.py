@@ -123,14 +123,17 @@ def selections_of(table: pa.Table, interactions: pa.Table, log: Log, index: Mapp
     users = {user: k for k, user in enumerate(sorted(set(interactions["user_id"].to_pylist())))}
     found = []
     rows = zip(table["user_id"].to_pylist(), table["position"].to_pylist(), strict=True)
-    for example, (user, position) in zip(examples_of(table, index), rows, strict=True):
+    for read, (user, position) in zip(examples_of(table, index), rows, strict=True):
         first = int(log.offsets[users[user]]) if user in users else 0
         before = slice(first, first + position)
         shown = log.item[before]
-        own = len(example.history)
-        if user in users and len(shown) == position >= own and np.array_equal(shown[position - own :], example.history):
-            example = replace(example, history=shown, ratings=log.rating[before], whys=list(log.why[before]))
-        found.append(example)
+        own = len(read.history)
+        known = user in users and len(shown) == position >= own
+        if known and np.array_equal(shown[position - own :], read.history):
+            read_whole = replace(read, history=shown, ratings=log.rating[before], whys=list(log.why[before]))
+            found.append(read_whole)
+        else:
+            found.append(read)
     return tuple(found)
 
 
