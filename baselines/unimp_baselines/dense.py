@@ -1,6 +1,6 @@
 """A dense retriever for search: query, past titles and items in one space, by one encoder, with in-batch negatives.
 
-After DPR (Karpukhin et al., EMNLP 2020, equations 1 and 2) with the popularity correction of Yi et al. (RecSys 2019):
+After DPR (Karpukhin et al., EMNLP 2020) with the popularity correction of Yi et al. (RecSys 2019):
 
     z(x) = e(x) / |e(x)|,   v = z(query) + softplus(a) mean over the history of z(title)
     L    = -log softmax over the batch's items j of (exp(s) v.z(j) / |v| - log share of j)   at the item asked for

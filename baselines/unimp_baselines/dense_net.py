@@ -76,7 +76,7 @@ class Dense(nn.Module):
         """Cross-entropy of each question's item against the batch's others.
 
         A batch holds popular items more often; taking log of their share `(B,)` from the scores undoes it (Yi et al.,
-        RecSys 2019, equation 3). The same item asked for twice is no negative of itself.
+        RecSys 2019). The same item asked for twice is no negative of itself.
         """
         scores = self.scale.exp() * asked @ items.T - log_share
         twice = (targets[:, None] == targets) & ~torch.eye(len(targets), dtype=torch.bool, device=targets.device)
