@@ -47,7 +47,7 @@ def test_a_row_says_where_it_comes_from(home: Home) -> None:
     assert {k: row[k] for k in ("value", "low", "high", "n", "unanswered")} == {
         k: found[k] for k in ("value", "low", "high", "n", "unanswered")
     }
-    assert json.loads(row["parameters"]) == {"k1": 1.2, "b": 0.75, "epsilon": 0.25, "history": 5}
+    assert json.loads(row["parameters"]) == {"k1": 1.2, "b": 0.75, "epsilon": 0.25, "history": 5, "expansion": 0.0}
     assert (row["seeds"], row["device"], row["reads_truth"], row["tier"]) == ("3", "cpu", False, 1)
     assert (row["split_hash"], row["protocol"], row["variant"]) == ("abcdef0123456789", "paper", "clean")
     assert row["peak_megabytes"] > 10

@@ -184,6 +184,7 @@ CLIP_L14: dict[str, Any] = {
 }
 
 _SHARED_TINY: dict[str, Any] = {
+    "gate": 1.0,  # nothing is published that open gates could spoil
     "cross_every": 1,
     "latents": 4,
     "resampler_layers": 1,
@@ -197,6 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "text": {"model_type": "gpt_neox", **NEOX_SMALL},
         "vision": CLIP_SMALL,
+        "gate": 1.0,
         "latents": 8,
         "resampler_layers": 2,
         "resampler_heads": 4,

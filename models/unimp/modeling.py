@@ -98,7 +98,11 @@ class Unimp(PreTrainedModel, GenerationMixin):
         return self.content.predict_rows(self.embed.table()[-self.config.items :])
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Normal weights of deviation 0.02; gates and latents keep what their modules gave them."""
+        """Normal weights of deviation 0.02; gates and latents keep what their modules gave them.
+
+        Maps of 1 / sqrt(width), some five times as large at a width of 96, were tried: what layers add then drowns the
+        rows, and the first epoch of preset tiny ends at half the validation NDCG.
+        """
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=INIT_STD)
             if isinstance(module, nn.Linear) and module.bias is not None:

@@ -153,7 +153,7 @@ BUDGETS: Mapping[str, Budget] = {
         epochs=8,
         lr=3e-3,
         users={"selection": 0.4},
-        tokens=8192,
+        tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size
         questions={
             "recommendation": 0,
             "search": 2,

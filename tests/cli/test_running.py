@@ -212,7 +212,7 @@ def test_lists(home: Home) -> None:
     models = [line.split("\t") for line in _call(home, "list", "models").stdout.splitlines()]
     assert models[0][0] == "name"
     bm25 = next(line for line in models if line[0] == "bm25")
-    assert bm25[2:4] == ["recommendation,search", "k1=1.5,b=0.75,epsilon=0.25,history=5"]
+    assert bm25[2:4] == ["recommendation,search", "k1=1.5,b=0.75,epsilon=0.25,history=5,expansion=0.0"]
     assert "shop\tpaper" in _call(home, "list", "datasets").stdout
     assert "image_generation\t1\timage\tkid" in _call(home, "list", "tasks").stdout
     assert "rmse\trating\tlower" in _call(home, "list", "metrics").stdout

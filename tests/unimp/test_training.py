@@ -129,7 +129,12 @@ def test_amounts_of_the_norms() -> None:
     assert targets.amount("tokens") == len(targets.labels) == int((load.batch.labels != -100).sum())
     assert targets.amount("weights") == pytest.approx(float(targets.weights.sum()))
     written = [row for number in (0, 1, 14) for row in rows.row(number, 0)]
-    context = sum(len(row.ends) - 1 for row in written)  # one name an item of the trunk
+    # In the trunk every name and every rating is an answer of one id; each branch has one answer.
+    context = sum(
+        label != -100 and not segment
+        for row in written
+        for label, segment in zip(row.labels, row.segments, strict=True)
+    )
     assert targets.amount("answers") == context + sum(row.branches for row in written)
 
 
