@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-all
 REAL_DATA ?=
 DEMO := demo
-EFFORT ?= 0.15
+SHORT ?= --set effort=0.15 --set history=5 --set strategy=multi_task # UniMP in some five minutes; empty for half an hour
 REAL := $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 .PHONY: help setup demo test test-slow lint bench clean
@@ -28,7 +28,7 @@ demo: $(READY) ## build the small synthetic shop, run floors, BM25 and a short U
 	@$(BIN)/unimp-bench --home $(DEMO) run --model floors,bm25,oracle_history,oracle --task all --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NT-0.2 --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) run --model bm25,repeat_last --task all --variant NV-0.2 --dataset synthetic-small
-	@$(BIN)/unimp-bench --home $(DEMO) run --model unimp --task all --set effort=$(EFFORT) --dataset synthetic-small
+	@$(BIN)/unimp-bench --home $(DEMO) run --model unimp --task all $(SHORT) --dataset synthetic-small
 	@$(BIN)/unimp-bench --home $(DEMO) leaderboard --dataset synthetic-small --csv $(DEMO)/leaderboard.csv
 	@$(BIN)/unimp-bench --home $(DEMO) report --dataset synthetic-small --out $(DEMO)/report.html
 	@echo "==> tasks in $(DEMO)/data/synthetic-small, leaderboard in $(DEMO)/leaderboard.csv, report in $(DEMO)/report.html"
