@@ -108,9 +108,13 @@ def ensure(
 
 
 def _request(asked: Asked, base: Fit | None) -> dict[str, Any]:
+    return {"kind": "fit", **described(asked), "adapted_from": base.id if base else None}
+
+
+def described(asked: Asked) -> dict[str, Any]:
+    """What decides the outcome of learning: runner, parameters, seed, tasks and data, as a manifest's request."""
     runner = asked.fresh()
     return {
-        "kind": "fit",
         "runner": asked.runner,
         "runner_version": runner.version,
         "parameters": registry.resolved(runner),
@@ -120,7 +124,6 @@ def _request(asked: Asked, base: Fit | None) -> dict[str, Any]:
         "dataset_id": asked.data.manifest.id,
         "data_hash": asked.data.data_hash,
         "split_hash": asked.data.split_hash,
-        "adapted_from": base.id if base else None,
     }
 
 

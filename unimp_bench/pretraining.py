@@ -28,7 +28,6 @@ from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import Manifest, digest, hash_outputs, read_manifest
 from unimp_bench.runners import registry
 from unimp_bench.runners.protocol import Context, Runner, TaskData
-from unimp_bench.tasks.spec import TASKS
 
 REQUEST = "pretrain.json"
 
@@ -76,28 +75,13 @@ def pretrain(
         raise ConfigError(f"runner '{runner}' reads the synthetic shop's truth, which {dataset} does not have")
     tasks = tuple(sorted(fresh.tasks & set(data.tasks)))
     asked = Asked(runner, dict(parameters), data, tasks, seed)
-    request = _request(asked, fresh)
+    request = {"kind": "pretrain", **fitting.described(asked)}
     with home.locked("pretrain", digest(str(folder.resolve()))):
         if _is_there(folder, request):
             progress.say(f"{runner} is pre-trained there already: {folder}")
             return folder
         _make(folder, asked, fresh, request, progress)
     return folder
-
-
-def _request(asked: Asked, runner: Runner) -> dict[str, Any]:
-    return {
-        "kind": "pretrain",
-        "runner": asked.runner,
-        "runner_version": runner.version,
-        "parameters": registry.resolved(runner),
-        "seed": asked.seed,
-        "tasks": {task: TASKS[task].version for task in asked.tasks},
-        "dataset": asked.data.name,
-        "dataset_id": asked.data.manifest.id,
-        "data_hash": asked.data.data_hash,
-        "split_hash": asked.data.split_hash,
-    }
 
 
 def _is_there(folder: Path, request: Mapping[str, Any]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +88,24 @@ def read_state(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
     except (OSError, ValueError):
         raise IncompleteError(f"{folder / 'state.json'} cannot be read; run again with --force") from None
+    return state
+
+
+def sealed_state(folder: Path, files: Sequence[str], **state: Any) -> None:
+    """Write `state.json` with what was learned besides and the sums of the files that stand there."""
+    sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    write_state(folder, {**state, "files": sums})
+
+
+def opened_state(folder: Path, files: Sequence[str]) -> dict[str, Any]:
+    """What `sealed_state` kept.
+
+    Raises:
+        IncompleteError: a file is not there or was changed.
+    """
+    state = read_state(folder)
+    for name in files:
+        path = folder / name
+        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"].get(name):
+            raise IncompleteError(f"{path} is missing or was changed; run again with --force")
     return state

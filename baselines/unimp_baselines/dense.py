@@ -24,9 +24,9 @@ import numpy as np
 import polars as pl
 
 from unimp_baselines.bm25 import documents
-from unimp_baselines.common import EVERY_COHORT
+from unimp_baselines.common import EVERY_COHORT, opened_state, sealed_state
 from unimp_baselines.recbole.feed import Numbers, numbered
-from unimp_baselines.search_common import Asks, Names, opened_state, padded, sealed_state
+from unimp_baselines.search_common import Asks, Names, padded
 from unimp_baselines.search_runner import Trained
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError, InputError
@@ -204,7 +204,7 @@ class Dense(Trained):
         save_file(
             {name: value.cpu().contiguous() for name, value in self._towers.state_dict().items()}, folder / _FILES[0]
         )
-        sealed_state(folder, _FILES, self._facts)
+        sealed_state(folder, _FILES, facts=self._facts)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote.
@@ -214,7 +214,7 @@ class Dense(Trained):
         """
         from safetensors.torch import load_file
 
-        self._facts = opened_state(folder, _FILES)
+        self._facts = opened_state(folder, _FILES)["facts"]
         weights = load_file(folder / _FILES[0])
         width = 0 if self.encoder is None else weights["encoder.weight"].shape[1]
         network = self._fresh(width)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,11 +23,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_baselines.common import EVERY_COHORT, blocks, read_state, write_state
+from unimp_baselines.common import EVERY_COHORT, blocks, opened_state, sealed_state
 from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed, Lists, histories, read_names, write_names
 from unimp_bench.dataset import Catalogue
-from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 
 if TYPE_CHECKING:
@@ -192,8 +191,7 @@ class SASRecCE:
         save_file(tensors, folder / "weights.safetensors")
         write_names(folder / "names.parquet", pl.Series([], dtype=pl.String), learned.items)
         np.save(folder / "popularity.npy", learned.popularity)
-        sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
-        write_state(folder, {"files": sums, "threshold": learned.threshold, "facts": learned.facts})
+        sealed_state(folder, _FILES, threshold=learned.threshold, facts=learned.facts)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote.
@@ -205,11 +203,7 @@ class SASRecCE:
 
         from unimp_baselines import sasrec_net
 
-        state = read_state(folder)
-        for name in _FILES:
-            path = folder / name
-            if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"][name]:
-                raise IncompleteError(f"{path} is missing or was changed; run again with --force")
+        state = opened_state(folder, _FILES)
         _, items = read_names(folder / "names.parquet")
         network = sasrec_net.SASRec(self._shape(len(items)))
         network.load_state_dict(load_file(folder / "weights.safetensors"))

@@ -6,7 +6,6 @@ Shapes: batch B, history L (padded at the front), width d, items n; item numbers
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (its name everywhere)
 
-from unimp_bench.errors import ConfigError
+from unimp_baselines import learning
 
 _LOGITS = 1 << 24  # scores that are in memory at a time: 64 MB
 
@@ -191,61 +190,35 @@ def train(
     device = model.items.weight.device
     rows = [row for row in sequences if len(row) > 1]
     lengths = torch.tensor([min(len(row) - 1, model.shape.most) for row in rows])
-    adam = torch.optim.Adam(model.parameters(), lr=plan.lr, betas=(0.9, 0.98), weight_decay=plan.weight_decay)
-    state: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "seconds": 0.0, "weights": None, "end": False}
-    if checkpoint.is_file():
-        kept = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(kept.pop("model"))
-        adam.load_state_dict(kept.pop("adam"))
-        state = kept
-    written = time.monotonic()
-    while not state["end"]:
-        started = time.monotonic()
-        # Everything random in an epoch follows from its number: a resumed training needs no generator's state.
-        torch.manual_seed(plan.seed * 100_003 + state["epoch"])
-        generator = torch.Generator().manual_seed(plan.seed * 100_003 + state["epoch"])
-        loss = _epoch(model, adam, rows, batches(lengths, plan.batch, generator), device)
-        state["epoch"] += 1
-        if not math.isfinite(loss):
-            raise ConfigError(f"sasrec_ce: the loss is {loss} in epoch {state['epoch']}; set a lower lr")
-        score = ndcg10(model, *valid) if len(valid[0]) else None
-        if score is None or score > state["best"]:
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            state |= {"best": -1.0 if score is None else score, "best_epoch": state["epoch"], "weights": best}
-        state["seconds"] += time.monotonic() - started
-        late = 0 < plan.max_seconds <= state["seconds"]
-        state["end"] = late or state["epoch"] >= plan.epochs or state["epoch"] - state["best_epoch"] > plan.patience
-        if state["end"] or time.monotonic() - written >= plan.checkpoint_seconds:
-            draft = checkpoint.with_name(f"{checkpoint.name}.draft")
-            torch.save({**state, "model": model.state_dict(), "adam": adam.state_dict()}, draft)
-            draft.replace(checkpoint)
-            written = time.monotonic()
-        step(state["epoch"], loss, score)
-    model.load_state_dict(state["weights"])
-    return {name: state[name] for name in ("epoch", "best", "best_epoch", "seconds")}
 
+    def epoch(generator: torch.Generator, _: int) -> Iterator[tuple[Tensor, int]]:
+        for numbers in batches(lengths, plan.batch, generator):
+            some = [rows[k] for k in numbers.tolist()]
+            width = min(max(len(row) for row in some) - 1, model.shape.most)
+            histories = padded([row[:-1] for row in some], width).to(device)
+            right = padded([row[1:] for row in some], width).to(device)
+            real = right != 0
+            states = model(histories)[real]
+            table = model.items.weight[1:]
+            loss: Tensor = AllItems.apply(states, table, right[real] - 1)  # type: ignore[no-untyped-call]
+            yield loss, int(real.sum())
 
-def _epoch(
-    model: SASRec, adam: torch.optim.Optimizer, rows: list[Tensor], order: Iterator[Tensor], device: torch.device
-) -> float:
-    """Mean loss of a position."""
-    model.train()
-    total, positions = 0.0, 0
-    for numbers in order:
-        some = [rows[k] for k in numbers.tolist()]
-        width = min(max(len(row) for row in some) - 1, model.shape.most)
-        histories = padded([row[:-1] for row in some], width).to(device)
-        right = padded([row[1:] for row in some], width).to(device)
-        real = right != 0
-        states = model(histories)[real]
-        loss: Tensor = AllItems.apply(states, model.items.weight[1:], right[real] - 1)  # type: ignore[no-untyped-call]
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        count = int(real.sum())
-        total += float(loss.detach()) * count
-        positions += count
-    return total / max(1, positions)
+    def score() -> float | None:
+        return ndcg10(model, *valid) if len(valid[0]) else None
+
+    how = learning.Plan(
+        "sasrec_ce",
+        plan.epochs,
+        plan.patience,
+        plan.lr,
+        plan.seed,
+        plan.max_seconds,
+        clip=0.0,
+        checkpoint_seconds=plan.checkpoint_seconds,
+        beta2=0.98,
+        weight_decay=plan.weight_decay,
+    )
+    return learning.train(model, epoch, score, how, checkpoint, step)
 
 
 @torch.no_grad()

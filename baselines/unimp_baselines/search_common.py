@@ -7,17 +7,13 @@ are learned from, so noise that a variant puts into them at test time reaches no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_baselines.common import read_state, write_state
 from unimp_baselines.recbole.feed import Lists, Numbers, histories, numbered
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.runners.protocol import TaskData
@@ -216,27 +212,6 @@ def vocabulary(texts: list[pl.Series], min_count: int) -> pl.Series:
     frames = [text.rename("text").to_frame().select(spelled(pl.col("text")).alias("word")) for text in texts]
     counts = pl.concat(frames).explode("word").drop_nulls().group_by("word").len()
     return counts.filter(pl.col("len") >= min_count)["word"].sort()
-
-
-def sealed_state(folder: Path, files: tuple[str, ...], facts: Mapping[str, Any]) -> None:
-    """Write `state.json` with the sums of the files beside it."""
-    sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in files}
-    write_state(folder, {"files": sums, "facts": dict(facts)})
-
-
-def opened_state(folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
-    """The facts that `sealed_state` kept.
-
-    Raises:
-        IncompleteError: a file is not there or was changed.
-    """
-    state = read_state(folder)
-    for name in files:
-        path = folder / name
-        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"].get(name):
-            raise IncompleteError(f"{path} is missing or was changed; run again with --force")
-    facts: dict[str, Any] = state["facts"]
-    return facts
 
 
 def spread(scores: NDArray[np.float32], places: Numbers, items: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ padding or unknown. No score of all items is made in training.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,7 +113,7 @@ class Draw:
     items: Tensor
 
 
-class Intent(nn.Module):
+class Intent(nn.Module, ABC):
     """What HEM and ZAM share: words, items, the query's vector, and scores of an intent against all items.
 
     q = tanh(W mean(w) + b), a query without known words has mean 0. Items start at 0 and words in +-0.5/d (HEM's code).
@@ -135,9 +136,9 @@ class Intent(nn.Module):
         result: Tensor = torch.tanh(self.query(self.words(queries).sum(1) / count))
         return result
 
+    @abstractmethod
     def personal(self, batch: Batch, asked: Tensor) -> Tensor:
         """What is known of the user `(B, d)`."""
-        raise NotImplementedError
 
     def intent(self, batch: Batch) -> Tensor:
         """m_uq = lambda q + (1 - lambda) u, `(B, d)`."""

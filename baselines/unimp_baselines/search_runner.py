@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import polars as pl
 
-from unimp_baselines.common import blocks
+from unimp_baselines.common import blocks, opened_state, sealed_state
 from unimp_baselines.recbole.feed import numbered
-from unimp_baselines.search_common import Asks, Corpus, Names, opened_state, sealed_state, spread
+from unimp_baselines.search_common import Asks, Corpus, Names, spread
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
@@ -40,7 +41,7 @@ class Learned:
 
 
 @dataclass
-class Trained:
+class Trained(ABC):
     """Fields of every system here, and the frame around its training."""
 
     embedding: int = 100
@@ -88,8 +89,9 @@ class Trained:
         """Train on the rows of held-out domains, from the first weights where these do not belong to items or users."""
         self._learn(data["search"], context, "new_domain")
 
+    @abstractmethod
     def _learn(self, data: TaskData, context: Context, cohort: str) -> None:
-        raise NotImplementedError
+        """Train on one cohort's rows and keep what was learned."""
 
     def _trained(self, context: Context, cohort: str, start: Start) -> tuple[torch.nn.Module, dict[str, Any]]:
         """Train what `start` gives, under the run's seed; the network with its best weights, and facts."""
@@ -144,38 +146,19 @@ class SearchRunner(Trained):
         """Keep what was learned."""
         self._learned = learned
 
+    @abstractmethod
     def _network(self, names: Names) -> torch.nn.Module:
         """A fresh network."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _training(self, network: Any, corpus: Corpus, catalogue: Catalogue) -> Told:
         """What `search_training.train` asks for: the losses of an epoch, and the validation score."""
-        raise NotImplementedError
-
-    def _scores(self, network: Any, asks: Asks, rows: Any) -> torch.Tensor:
-        """Scores `(rows, known items)`."""
-        raise NotImplementedError
-
-    def predict(self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context) -> Iterator[ScoreBlock]:
-        """Score all items for each question, in blocks."""
-        from unimp_baselines import search_training
-
-        learned = self._learned
-        assert learned is not None, "fit or load first"
-        items = learned.names.items
-        places = np.array([view.index.get(item, -1) for item in items.to_list()], dtype=np.int64)
-        for some in blocks(examples, view.items.height):
-            asks = Asks.of(some, learned.names)
-            scorer = partial(self._scores, learned.network, asks)
-            for rows, scores in search_training.in_blocks(scorer, len(asks), len(items)):
-                ids = some["example_id"].gather(rows).to_list()
-                yield ScoreBlock(ids, spread(scores.cpu().numpy(), places, view.items.height))
 
     def save(self, folder: Path) -> None:
         """Write weights, names, and `state.json` with the files' sums."""
         self._write(folder)
         assert self._learned is not None
-        sealed_state(folder, self._files(), self._learned.facts)
+        sealed_state(folder, self._files(), facts=self._learned.facts)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote.
@@ -185,7 +168,7 @@ class SearchRunner(Trained):
         """
         from safetensors.torch import load_file
 
-        facts = opened_state(folder, self._files())
+        facts = opened_state(folder, self._files())["facts"]
         names = Names.read(folder)
         network = self._network(names)
         network.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -253,6 +236,21 @@ class IntentRunner(SearchRunner):
             )
 
         return epoch, score
+
+    def predict(self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context) -> Iterator[ScoreBlock]:
+        """Score all items for each question, in blocks."""
+        from unimp_baselines import search_training
+
+        learned = self._learned
+        assert learned is not None, "fit or load first"
+        items = learned.names.items
+        places = np.array([view.index.get(item, -1) for item in items.to_list()], dtype=np.int64)
+        for some in blocks(examples, view.items.height):
+            asks = Asks.of(some, learned.names)
+            scorer = partial(self._scores, learned.network, asks)
+            for rows, scores in search_training.in_blocks(scorer, len(asks), len(items)):
+                ids = some["example_id"].gather(rows).to_list()
+                yield ScoreBlock(ids, spread(scores.cpu().numpy(), places, view.items.height))
 
     def _scores(self, network: Any, asks: Asks, rows: Any) -> torch.Tensor:
         import torch

@@ -40,11 +40,8 @@ class Answering:
 
     def selections(self, examples: Sequence[Example]) -> tuple[list[list[int]], list[Floats]]:
         """Chosen places among the candidates, and each candidate's score."""
-        threshold = self.system.threshold
         with self.system.tuned("selection"):
-            if threshold is None:
-                return self.decoder.choose(examples)
-            return self.decoder.choose(examples, mode="threshold", threshold=threshold)
+            return self.decoder.choose(examples)
 
     def explanations(self, examples: Sequence[Example]) -> list[str]:
         """One explanation an example."""

@@ -53,7 +53,6 @@ class Rows:
 
     def __init__(self, shop: Shop, writer: Writer, plan: Plan, seed: int) -> None:
         self.shop, self.writer, self.plan, self.seed = shop, writer, plan, seed
-        self.own_selection: dict[int, list[Example]] = {}
 
     def __len__(self) -> int:
         return self.shop.log.users + (len(self.shop.selection) if self.plan.questions.get("selection") else 0)

@@ -81,7 +81,7 @@ def same_catalogue(folder: Path, items: Items) -> None:
     note.write_text(own + "\n")
 
 
-NOTED = ("catalogue", "domains", "heads", "items", "options", "seconds", "seed", "tasks", "threshold")
+NOTED = ("catalogue", "domains", "heads", "items", "options", "seconds", "seed", "tasks")
 
 
 def read_facts(file: Path) -> dict[str, Any]:

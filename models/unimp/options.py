@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unimp.errors import UnimpError
@@ -126,7 +126,6 @@ class Budget:
     image_tokens: str = "tiny"
     accumulate: int = 1
     adapt_epochs: int = 6
-    latents_of_early: int = 4
 
     def stage(self, options: Options) -> dict[str, Any]:
         """Epochs and rate of the multi-task stage under the options."""
@@ -144,6 +143,16 @@ _ONE_EACH = {
     "selection": 1,
     "image_generation": 1,
 }
+_PAPER = Budget(
+    scratch=False,
+    history=5,
+    epochs=10,
+    lr=2e-4,
+    tokens=8192,
+    questions=_ONE_EACH,
+    accumulate=2,
+    image_tokens="paper",
+)
 BUDGETS: Mapping[str, Budget] = {
     "tiny": Budget(
         scratch=True,
@@ -182,24 +191,6 @@ BUDGETS: Mapping[str, Budget] = {
         tower_steps=4000,
         image_tokens="small",
     ),
-    "paper": Budget(
-        scratch=False,
-        history=5,
-        epochs=10,
-        lr=2e-4,
-        tokens=8192,
-        questions=_ONE_EACH,
-        accumulate=2,
-        image_tokens="paper",
-    ),
-    "mpt-1b": Budget(
-        scratch=False,
-        history=5,
-        epochs=10,
-        lr=1e-4,
-        tokens=8192,
-        questions=_ONE_EACH,
-        accumulate=2,
-        image_tokens="paper",
-    ),
+    "paper": _PAPER,
+    "mpt-1b": replace(_PAPER, lr=1e-4),
 }

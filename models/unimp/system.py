@@ -61,7 +61,6 @@ class System:
     seconds: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    threshold: float | None = None  # of selection; None: as generated
     item_ids: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()  # that were learned
     domains: frozenset[str] = frozenset()  # that somebody bought from in training; pictures come from no other
@@ -297,7 +296,6 @@ class System:
             "domains": sorted(self.domains),
             "items": len(self.item_ids),
             "catalogue": keeping.catalogue_hash(self.item_ids),
-            "threshold": self.threshold,
             "heads": sorted(self.heads),
             "parameters": keeping.sizes(self.model, self.parts),
         }
@@ -322,7 +320,7 @@ class System:
                 f"{folder} was trained on another catalogue ({facts['items']} items, here {len(items)}); fit it again"
             )
         options = Options(**facts["options"])
-        system = cls(options, seed=facts["seed"], seconds=facts["seconds"], threshold=facts["threshold"])
+        system = cls(options, seed=facts["seed"], seconds=facts["seconds"])
         system.item_ids, system.tasks = items.ids, tuple(facts["tasks"])
         system.domains = frozenset(facts["domains"])
         system.parts_folder = folder

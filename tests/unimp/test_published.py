@@ -404,15 +404,20 @@ def test_a_checkpoint_of_another_language_model_is_refused(tmp_path: Path) -> No
 
 
 class Runs:
-    """What a malicious pickle is made of."""
+    """What a malicious pickle is made of: it leaves a file where it is run."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("/tmp/unimp-was-run"),))
+        return (Path.touch, (self.trace,))
 
 
 def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
     neox(tmp_path)
-    for number, held in enumerate(({"perceiver.latents": Runs()}, {"perceiver.latents": "text"}, [1, 2])):
+    for number, held in enumerate(
+        ({"perceiver.latents": Runs(tmp_path / "was-run")}, {"perceiver.latents": "text"}, [1, 2])
+    ):
         file = tmp_path / f"{number}.pt"
         torch.save(held, file)
         with pytest.raises(CheckpointError, match=r"cannot be read as weights|holds no tensors by name"):
@@ -420,7 +425,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes((tmp_path / "0.pt").read_bytes()[:50])
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         build(tmp_path, tmp_path / "cut.pt")
-    assert not Path("/tmp/unimp-was-run").exists()
+    assert not (tmp_path / "was-run").exists()
 
 
 # Saved models

@@ -17,11 +17,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_baselines.common import blocks, read_state, write_state
+from unimp_baselines.common import blocks, opened_state, sealed_state
 from unimp_baselines.recbole import choosing, client, requests
 from unimp_baselines.recbole.feed import Feed, histories, numbered, read_names
 from unimp_bench.dataset import Catalogue
-from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 
 HISTORY = 50  # items of a history that RecBole sees
@@ -237,8 +237,7 @@ class RecBoleRunner:
         assert learned is not None, "fit first"
         for name in _FILES:
             shutil.copyfile(learned.folder / name, folder / name)
-        sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in _FILES}
-        write_state(folder, {"files": sums, "threshold": learned.threshold, "facts": learned.facts})
+        sealed_state(folder, _FILES, threshold=learned.threshold, facts=learned.facts)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote.
@@ -246,11 +245,7 @@ class RecBoleRunner:
         Raises:
             IncompleteError: a file is not there or was changed.
         """
-        state = read_state(folder)
-        for name in _FILES:
-            path = folder / name
-            if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"][name]:
-                raise IncompleteError(f"{path} is missing or was changed; run again with --force")
+        state = opened_state(folder, _FILES)
         self._learned = _taken_up(folder, state["threshold"], state["facts"])
 
 

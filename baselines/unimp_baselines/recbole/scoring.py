@@ -76,7 +76,7 @@ class Scorer:
         rows, items = len(batch), self._items + 1
         try:
             scores = self._model.full_sort_predict(batch)
-        except NotImplementedError:
+        except NotImplementedError:  # how a RecBole model says that it scores pairs only
             pairs = batch.repeat_interleave(items)
             every = torch.arange(items, device=self._config["device"]).repeat(rows)
             pairs.update(Interaction({self._config["ITEM_ID_FIELD"]: every}))

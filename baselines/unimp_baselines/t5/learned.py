@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from unimp_baselines.common import read_state, write_state
+from unimp_baselines.common import opened_state, sealed_state
 from unimp_baselines.recbole.feed import read_names, write_names
 from unimp_baselines.t5 import weights
 from unimp_baselines.t5.network import Extras, Personal
 from unimp_baselines.t5.pictures import Table
 from unimp_baselines.t5.vocabulary import Vocabulary
-from unimp_bench.errors import IncompleteError
 
 _FILES = ("weights.safetensors", "names.parquet", "tokenizer.json", "config.json", "scales.npy")
 
@@ -52,15 +50,13 @@ class Learned:
         (folder / "config.json").write_text(json.dumps(self.network.t5.config.to_dict(), indent=1, default=str))
         np.save(folder / "scales.npy", np.stack([self.mean, self.spread]))
         extras = vars(self.network.extras)
-        write_state(
+        sealed_state(
             folder,
-            {
-                "files": {name: sha256((folder / name).read_bytes()).hexdigest() for name in _FILES},
-                "vocabulary": {"text_rows": known.text_rows, "labels": known.labels, "atomic": known.atomic},
-                "extras": extras,
-                "nameless": self.nameless,
-                "facts": self.facts,
-            },
+            _FILES,
+            vocabulary={"text_rows": known.text_rows, "labels": known.labels, "atomic": known.atomic},
+            extras=extras,
+            nameless=self.nameless,
+            facts=self.facts,
         )
 
     @classmethod
@@ -70,11 +66,7 @@ class Learned:
         Raises:
             IncompleteError: a file is not there or was changed.
         """
-        state = read_state(folder)
-        for name in _FILES:
-            path = folder / name
-            if not path.is_file() or sha256(path.read_bytes()).hexdigest() != state["files"][name]:
-                raise IncompleteError(f"{path} is missing or was changed; run again with --force")
+        state = opened_state(folder, _FILES)
         users, items = read_names(folder / "names.parquet")
         vocabulary = Vocabulary(
             Tokenizer.from_file(str(folder / "tokenizer.json")),

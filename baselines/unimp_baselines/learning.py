@@ -1,0 +1,111 @@
+"""Training of a network with Adam: early stopping on validation, checkpoints between epochs, seeds by epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unimp_bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train."""
+
+    name: str
+    epochs: int
+    patience: int
+    lr: float
+    seed: int
+    max_seconds: float
+    clip: float = 5.0  # largest norm of the gradient; 0 does not clip
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    checkpoint_seconds: float = 20.0
+
+
+Epoch = Callable[[torch.Generator, int], Iterator[tuple[Tensor, int]]]
+
+
+def train(
+    network: nn.Module,
+    epoch: Epoch,
+    score: Callable[[], float | None],
+    plan: Plan,
+    checkpoint: Path,
+    step: Callable[[int, float, float | None], None],
+) -> dict[str, Any]:
+    """Train with Adam until the validation score no longer gets better; the network ends with its best weights.
+
+    Args:
+        network: a fresh one.
+        epoch: given a generator and the epoch's number from 0, yields the loss of each batch and its rows.
+        score: a validation score, more being better, or None where there is nothing to validate on.
+        plan: how to train.
+        checkpoint: where to keep the state between epochs; found there, training goes on.
+        step: told epoch, loss and score after each epoch.
+
+    Returns:
+        The number of epochs, the best score and its epoch, and the seconds it took.
+
+    Raises:
+        ConfigError: the loss is not finite.
+    """
+    device = next(network.parameters()).device
+    learned = [p for p in network.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(learned, lr=plan.lr, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay)
+    state: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": 0, "seconds": 0.0, "weights": None, "end": False}
+    if checkpoint.is_file():
+        kept = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(kept.pop("network"))
+        adam.load_state_dict(kept.pop("adam"))
+        state = kept
+    written = time.monotonic()
+    while not state["end"]:
+        started = time.monotonic()
+        # Everything random in an epoch follows from its number: a resumed training needs no generator's state.
+        torch.manual_seed(plan.seed * 100_003 + state["epoch"])
+        generator = torch.Generator().manual_seed(plan.seed * 100_003 + state["epoch"])
+        network.train()
+        loss = _steps(network, adam, epoch(generator, state["epoch"]), plan.clip)
+        state["epoch"] += 1
+        if not math.isfinite(loss):
+            raise ConfigError(f"{plan.name}: the loss is {loss} in epoch {state['epoch']}; set a lower lr")
+        network.eval()
+        reached = score()
+        if reached is None or reached > state["best"]:
+            best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            state |= {"best": -1.0 if reached is None else reached, "best_epoch": state["epoch"], "weights": best}
+        state["seconds"] += time.monotonic() - started
+        late = 0 < plan.max_seconds <= state["seconds"]
+        state["end"] = late or state["epoch"] >= plan.epochs or state["epoch"] - state["best_epoch"] > plan.patience
+        if state["end"] or time.monotonic() - written >= plan.checkpoint_seconds:
+            draft = checkpoint.with_name(f"{checkpoint.name}.draft")
+            torch.save({**state, "network": network.state_dict(), "adam": adam.state_dict()}, draft)
+            draft.replace(checkpoint)
+            written = time.monotonic()
+        step(state["epoch"], loss, reached)
+    network.load_state_dict(state["weights"])
+    network.eval()
+    return {name: state[name] for name in ("epoch", "best", "best_epoch", "seconds")}
+
+
+def _steps(network: nn.Module, adam: torch.optim.Optimizer, losses: Iterator[tuple[Tensor, int]], clip: float) -> float:
+    """One step a batch; the mean loss of a row."""
+    total, count = 0.0, 0
+    for loss, rows in losses:
+        adam.zero_grad()
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(network.parameters(), clip)
+        adam.step()
+        total += float(loss.detach()) * rows
+        count += rows
+    return total / max(1, count)
