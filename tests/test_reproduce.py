@@ -9,6 +9,7 @@ import pytest
 
 from tests.shop import home_at
 from unimp_bench import execute
+from unimp_bench.budget import Budget
 from unimp_bench.cli.reproduce import _seconds
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.paper import reproduce
@@ -113,5 +114,14 @@ def test_a_run_made_again_matches_bit_for_bit_and_a_changed_one_does_not(home: H
 
 def test_budgets() -> None:
     assert (_seconds("90s"), _seconds("10min"), _seconds("1.5h"), _seconds("5")) == (90, 600, 5400, 5)
-    with pytest.raises(ConfigError, match="no time"):
-        _seconds("soon")
+    for text, message in (("soon", "no number with a unit"), ("3moons", "unknown unit"), ("2trials", "no time")):
+        with pytest.raises(ConfigError, match=message):
+            _seconds(text)
+
+
+def test_a_run_with_a_budget_is_repeated_with_it(home: Home) -> None:
+    folder = execute.run(home, "shop", "search", "bm25", parameters={"b": "0.5"}, budget=Budget(trials=3))
+    again = reproduce.repeat(home, folder.name, home.root / "scratch")
+    assert again["verdict"] == "bit for bit"
+    repeated = list((home.root / "scratch" / "runs").rglob("trials.json"))
+    assert [path.parent.name for path in repeated] == [folder.name]  # the very same request

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from unimp_bench import answers, fitting, permuting, probes, tables
+from unimp_bench.budget import Budget
 from unimp_bench.dataset import CLEAN, Dataset
 from unimp_bench.errors import ConfigError, PredictionError
 from unimp_bench.fitting import NEW_DOMAIN, Asked, Fit
@@ -29,7 +30,7 @@ from unimp_bench.places import Home, atomic
 from unimp_bench.probes import Showing
 from unimp_bench.progress import Progress
 from unimp_bench.provenance import digest
-from unimp_bench.runners.protocol import Runner
+from unimp_bench.runners.protocol import Context, Runner
 from unimp_bench.schemas import COHORTS, EXAMPLES, PREDICTIONS
 from unimp_bench.tasks.spec import TaskSpec
 
@@ -62,6 +63,7 @@ class Job:
     variant: str
     limit: int | None
     request: dict[str, Any]
+    budget: Budget | None = None
 
     @property
     def id(self) -> str:
@@ -122,8 +124,10 @@ def predictions(
                 loaded = {new: (adapted if new and adapted else base).load(job.asked)}  # one model in memory at a time
             started = time.monotonic()
             reset_peak()
-            said = _ask(job, loaded[new], chunk, showing, progress, rendered=which.rendered)
-            cost = {"seconds": time.monotonic() - started, "peak_megabytes": round(peak_megabytes(), 1)}
+            around = fitting.context(job.home, job.folder, job.asked, loaded[new], progress)
+            said = ask(job, loaded[new], chunk, showing, around, rendered=which.rendered)
+            peak = round(peak_megabytes() + around.megabytes_elsewhere, 1)
+            cost = {"seconds": time.monotonic() - started, "peak_megabytes": peak}
             with atomic(parts / f"part-{number:05d}.json") as draft:
                 draft.write_text(json.dumps(cost))
             tables.write(said, parts / f"part-{number:05d}.parquet", table)
@@ -136,10 +140,15 @@ def predictions(
 
 def _chunks(job: Job, examples: pl.DataFrame, split: bool) -> Iterator[pl.DataFrame]:
     """The examples in pieces that depend on nothing but the request; new domains apart if they have their own model."""
-    size = int(getattr(type(job.runner), "examples_a_part", _EXAMPLES_A_PART))
+    size = part_size(job.runner)
     new = pl.col("cohort") == NEW_DOMAIN
     for group in [examples.filter(~new), examples.filter(new)] if split else [examples]:
         yield from group.iter_slices(size)
+
+
+def part_size(runner: Runner) -> int:
+    """Examples of a part."""
+    return int(getattr(type(runner), "examples_a_part", _EXAMPLES_A_PART))
 
 
 def _answered(job: Job, parts: Path, number: int, chunk: pl.DataFrame) -> bool:
@@ -150,21 +159,24 @@ def _answered(job: Job, parts: Path, number: int, chunk: pl.DataFrame) -> bool:
     return bool(ids.to_list() == chunk["example_id"].to_list())
 
 
-def _ask(
-    job: Job, runner: Runner, chunk: pl.DataFrame, showing: Showing, progress: Progress, *, rendered: bool
+def ask(
+    job: Job, runner: Runner, chunk: pl.DataFrame, showing: Showing, context: Context, *, rendered: bool = False
 ) -> pl.DataFrame:
-    """One chunk's checked answers."""
+    """One chunk's checked answers; with `rendered` the examples' text is written anew.
+
+    Raises:
+        PredictionError: they break the contract of their task.
+    """
     view = showing.catalogue
     asked = answers.Asked.of(job.spec.answer, showing.seen(chunk), view, job.data, job.asked.seed)
     chunk = showing.shown(chunk)
     if rendered or job.variant != CLEAN:
         chunk = fitting.render(job.data, job.spec.name, chunk, view)
-    context = fitting.context(job.folder, job.asked, runner, progress)
     frames = []
     try:
         for frame in asked.settle(iter(runner.predict(job.spec.name, chunk, view, context))):
             frames.append(frame)
-            progress.advance(frame.height)
+            context.progress.advance(frame.height)
         return asked.checked(frames)
     except PredictionError as error:
         raise PredictionError(f"runner '{job.asked.runner}' on {job.spec.name}: {error}") from None

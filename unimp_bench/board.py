@@ -11,7 +11,7 @@ of other seeds; tiers want a difference to stand out against both.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import polars as pl
 
+from unimp_bench.budget import Budget
 from unimp_bench.dataset import CLEAN, Dataset, names
 from unimp_bench.errors import IncompleteError
 from unimp_bench.metrics.comparison import pool
@@ -46,7 +47,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "runner": pl.String,
     "runner_version": pl.Int64,
     "reads_truth": pl.Boolean,
-    "parameters": pl.String,  # JSON
+    "parameters": pl.String,  # JSON; with `budget` where there was one
     "parameters_hash": pl.String,
     "seeds": pl.String,  # comma-separated
     "value": pl.Float64,
@@ -58,7 +59,9 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "detectable": pl.Float64,  # smallest true difference to the best row that these examples show; null for that row
     "n": pl.Int64,
     "unanswered": pl.Int64,
-    "seconds_fit": pl.Float64,
+    "budget": pl.String,  # null: as long as the parameters say
+    "trials": pl.Int64,  # settings that were tried, the most of any seed; null without a budget
+    "seconds_fit": pl.Float64,  # of all trials
     "seconds_predict": pl.Float64,
     "peak_megabytes": pl.Float64,
     "device": pl.String,
@@ -103,6 +106,17 @@ def _lines_of(home: Home, dataset: str | None, task: str | None) -> list[dict[st
     return sorted((_pooled(of_one) for of_one in lines.values()), key=_order)
 
 
+def settings(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells runs of one runner apart: its parameters, and the budget where there was one."""
+    budget = Budget.of(request.get("budget"))
+    return {**request["parameters"], **({} if budget is None else {"budget": str(budget)})}
+
+
+def settings_hash(request: Mapping[str, Any]) -> str:
+    """The `parameters_hash` of a run's row."""
+    return digest(settings(request))[:8]
+
+
 def current(home: Home, board: pl.DataFrame) -> pl.DataFrame:
     """The rows without those of earlier builds of a dataset that stands there now."""
     standing = {name: Dataset.open(home, name) for name in names(home)}
@@ -137,8 +151,10 @@ def _rows_of(run: Record) -> list[dict[str, Any]]:
     shared = {
         **{name: request[name] for name in (*_BUILD, "task", "task_version")},
         **{name: request[name] for name in ("runner", "runner_version", "reads_truth", "seed")},
-        "parameters": json.dumps(request["parameters"], sort_keys=True, default=str),
-        "parameters_hash": digest(request["parameters"])[:8],
+        "parameters": json.dumps(settings(request), sort_keys=True, default=str),
+        "parameters_hash": settings_hash(request),
+        "budget": str(Budget.of(request["budget"])) if request.get("budget") else None,
+        "trials": manifest.facts.get("trials"),
         "seconds_fit": manifest.seconds["fit"],
         "seconds_predict": manifest.seconds["predict"],
         "peak_megabytes": manifest.facts["peak_megabytes"],
@@ -175,6 +191,7 @@ def _pooled(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "low": _mean([line["low"] for line in seeds]),
         "high": _mean([line["high"] for line in seeds]),
         "unanswered": max(line["unanswered"] for line in seeds),
+        "trials": max((line["trials"] or 0 for line in seeds), default=0) or None,
         "seconds_fit": round(sum(line["seconds_fit"] for line in seeds), 3),
         "seconds_predict": round(sum(line["seconds_predict"] for line in seeds), 3),
         "peak_megabytes": max(line["peak_megabytes"] for line in seeds),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ class Catalogue:
 
     `items` has the columns of `schemas.ITEMS` and is sorted by `item_index`, so row i is the item of index i.
     `text_fields` are label and source of every field of an item's text, as the dataset's prompts write it.
+    `origin` is the file of the items without noise, whatever `items` are; None where there are no others.
     """
 
     items: pl.DataFrame
     new_domains: frozenset[str]
     images: tuple[Path, ...]
     text_fields: tuple[tuple[str, str], ...] = ()
+    origin: Path | None = None
 
     def members(self, cohort: str) -> NDArray[np.bool_]:
         """Which items `(items,)` are ranked for a cohort: the held-out domains' for new_domain, else all others."""
@@ -60,6 +62,11 @@ class Catalogue:
     def index(self) -> dict[str, int]:
         """Item id to `item_index`."""
         return {item: i for i, item in enumerate(self.items["item_id"].to_list())}
+
+    @cached_property
+    def clean(self) -> Catalogue:
+        """The catalogue without noise: what a fit was shown, and what item features are made by under any noise."""
+        return self if self.origin is None else replace(self, items=_items(self.origin), origin=None)
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,10 @@ class Dataset:
         if variant not in self.variants():
             raise UnknownNameError("variant", variant, self.variants())
         folder = self.folder / ("visible" if variant == CLEAN else f"variants/{variant}")
-        items = tables.read(folder / "items.parquet", ITEMS).sort("item_index")
         pictures = tuple(sorted((self.folder / "visible").glob("images-*.parquet")))
         fields = tuple((str(label), str(source)) for label, source in self.manifest.facts.get("item_text", ()))
-        return Catalogue(items, self.new_domains, pictures, fields)
+        origin = self.folder / "visible/items.parquet"
+        return Catalogue(_items(folder / "items.parquet"), self.new_domains, pictures, fields, origin)
 
     def interactions(self) -> pl.LazyFrame:
         """Train interactions; those of new domains among them (they are for `adapt` alone)."""
@@ -153,6 +160,11 @@ class Dataset:
         """Folder of the synthetic shop's truth, where there is one."""
         folder = self.folder / "sealed" / "truth"
         return folder if folder.is_dir() else None
+
+
+def _items(file: Path) -> pl.DataFrame:
+    """The items of a file, in `item_index` order."""
+    return tables.read(file, ITEMS).sort("item_index")
 
 
 def names(home: Home) -> list[str]:

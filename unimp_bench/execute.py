@@ -4,23 +4,27 @@
                           selection: parts-again/… ─▶ permuted ───────┘
 
 The folder's name is a hash of what was asked: an equal request finds the finished run and does nothing; a killed one
-goes on and ends with the bytes of an undisturbed one. What a runner's class may say beside the protocol: `joint = True`
-(one fit learns all tasks that it claims), `examples_a_part` (see `asking`), `device` (recorded).
+goes on and ends with the bytes of an undisturbed one. A budget bounds the fit, or makes several to choose from (see
+`trials`). What a runner's class may say beside the protocol: `joint = True` (one fit learns all tasks that it claims),
+`examples_a_part` (see `asking`), `device` (recorded).
 """
 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 
-from unimp_bench import fitting, probes, scoring, tables
+from unimp_bench import fitting, probes, scoring, tables, trials
 from unimp_bench.asking import AGAIN, FIRST, Job, again, predictions, wanted_examples
+from unimp_bench.budget import Budget
 from unimp_bench.dataset import CLEAN, Dataset
-from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.errors import ConfigError, UnimpBenchError, UnknownNameError
 from unimp_bench.finishing import finish
 from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.meter import Logged
@@ -29,6 +33,8 @@ from unimp_bench.places import Home, atomic, remove, sweep
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import Manifest, read_manifest, sha256_tree, versions
 from unimp_bench.runners import registry
+from unimp_bench.runners.protocol import Runner
+from unimp_bench.runners.space import searched
 from unimp_bench.schemas import PREDICTIONS
 from unimp_bench.tasks.spec import TASKS
 
@@ -45,6 +51,7 @@ def run(
     seed: int = 0,
     limit: int | None = None,
     variant: str = CLEAN,
+    budget: Budget | None = None,
     force: bool = False,
     remade: set[str] | None = None,
     resume: bool = True,
@@ -61,6 +68,7 @@ def run(
         seed: of all the runner's randomness.
         limit: ask only that many examples (the first by a keyed hash); such a run never enters a leaderboard.
         variant: name of a noise variant of the items, a probe (`probes.PROBES`), or "clean".
+        budget: what learning may spend; None: as long as the runner's parameters say.
         force: fit, predict and score again although the same was done before.
         remade: ids of fits that `force` need not make again, to which it adds; runs given one set share their fits.
         resume: go on with the parts of a killed run.
@@ -69,12 +77,12 @@ def run(
     Raises:
         UnknownNameError: no such dataset, task, runner, parameter or variant.
         ConfigError: the runner does not claim the task, the dataset does not yield it, the truth is not there, or a
-            probe has nothing to take away.
+            probe has nothing to take away; a budget of time for a runner that does not keep to one.
         PredictionError: the runner's answers break the contract; nothing is scored then.
         IncompleteError: another process makes the same run, or the dataset was never finished.
     """
     progress = progress or Silent()
-    job = _prepare(home, dataset, task, runner, parameters, seed, limit, variant)
+    job = _prepare(home, dataset, task, runner, parameters, seed, limit, variant, budget)
     folder = job.folder
     remade = (set() if remade is None else remade) if force else None
     with home.locked("run", job.id):
@@ -85,7 +93,16 @@ def run(
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
             _keep_request(job)
-            _make(job, Logged(progress, folder / "log.txt"), remade)
+            log = Logged(progress, folder / "log.txt")
+            try:
+                _make(job, log, remade)
+            except UnimpBenchError as error:
+                log.note(f"failed: {error}")
+                raise
+            except Exception as error:
+                log.note(traceback.format_exc())
+                error.add_note(f"traceback in {log.file}")  # whoever goes on with other systems shows one line of it
+                raise
         elif any(done.facts.get(key) != now for key, now in scoring.basis(task, _models(job)).items()):
             progress.say(f"scoring {runner} on {task} of {dataset} again: metrics or models are others now")
             _rescore(job, done, Logged(progress, folder / "log.txt"))
@@ -104,6 +121,7 @@ def _prepare(
     seed: int,
     limit: int | None,
     variant: str,
+    budget: Budget | None,
 ) -> Job:
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
@@ -122,6 +140,8 @@ def _prepare(
         raise ConfigError(f"runner '{name}' does not answer {task}; it answers {', '.join(sorted(runner.tasks))}")
     if runner.reads_truth and data.truth is None:
         raise ConfigError(f"runner '{name}' reads the synthetic shop's truth, which {dataset} does not have")
+    if budget is not None and budget.seconds is not None and not registry.is_budgeted(type(runner)):
+        raise ConfigError(f"runner '{name}' does not keep to a budget of time; run it apart, without --budget")
     asked = Asked(name, dict(parameters), data, fitting.fitted_tasks(runner, task, list(data.tasks)), seed)
     spec = TASKS[task]
     request = {
@@ -143,8 +163,17 @@ def _prepare(
         "variant": variant,
         "variant_id": _variant_id(data, variant),
         "table_version": PREDICTIONS[spec.answer].version,
+        **_spending(budget, runner, parameters),
     }
-    return Job(home, data, spec, asked, runner, variant, limit, request)
+    return Job(home, data, spec, asked, runner, variant, limit, request, budget)
+
+
+def _spending(budget: Budget | None, runner: Runner, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """What a budget adds to a request: itself, and what is searched; a parameter that was given is not."""
+    if budget is None:
+        return {}
+    free = sorted(set(searched(runner)) - set(parameters)) if budget.trials > 1 else []
+    return {"budget": budget.record(), "searched": free}
 
 
 def _variant_id(data: Dataset, variant: str) -> str | None:
@@ -162,6 +191,7 @@ def _keep_request(job: Job) -> None:
     if not path.is_file() or path.read_text() != text:
         for name in _PARTS:
             remove(job.folder / name)
+        (job.folder / trials.NAME).unlink(missing_ok=True)
     with atomic(path) as draft:
         draft.write_text(text)
 
@@ -169,8 +199,11 @@ def _keep_request(job: Job) -> None:
 def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
     """Fill the run's folder, manifest last."""
     examples, not_applicable = wanted_examples(job)
+    found = trials.search(job, progress, remade)
+    job = found.job
     base, adapted = _fits(job, examples, progress, remade)
     fits = [fit for fit in (base, adapted) if fit is not None]
+    learned: list[Fit | trials.Trial] = [*fits, *found.losers]
     answered = predictions(job, base, adapted, examples, progress)
     costs = [json.loads(path.read_text()) for path in sorted((job.folder / "parts").glob("*.json"))]
     progress.note(f"{answered.height} examples are answered")
@@ -184,13 +217,15 @@ def _make(job: Job, progress: Logged, remade: set[str] | None) -> None:
         examples,
         _models(job),
         seconds={
-            "fit": round(sum(fit.seconds for fit in fits), 3),
+            "fit": round(sum(one.seconds for one in learned), 3),
+            **({"validate": round(found.validation_seconds, 3)} if found.trials else {}),
             "predict": round(sum(cost["seconds"] for cost in costs), 3),
         },
         facts={
             "device": getattr(job.runner, "device", "cpu"),
-            "peak_megabytes": max([fit.peak_megabytes for fit in fits] + [cost["peak_megabytes"] for cost in costs]),
+            "peak_megabytes": max([one.peak_megabytes for one in learned] + [cost["peak_megabytes"] for cost in costs]),
             "not_applicable": not_applicable,
+            **({"trials": len(found.trials), "chosen": dict(job.asked.parameters)} if found.trials else {}),
         },
         inputs={
             # What was read, not when it was made: a rebuild or another fit with the same bytes breaks no chain.
@@ -231,6 +266,7 @@ def _permuted(job: Job, examples: pl.DataFrame, progress: Progress) -> pl.DataFr
     path = job.folder / AGAIN.file
     if path.is_file():
         return tables.read(path, PREDICTIONS[job.spec.answer])
+    job = trials.search(job, progress, None).job
     return again(job, *_fits(job, examples, progress, None), examples, progress)
 
 

@@ -19,7 +19,7 @@ from unimp_bench.provenance import Manifest, digest, sha256
 from unimp_bench.schemas import SCORES
 
 _OUTPUTS = ("run.json", "log.txt", "predictions.parquet", "scores.parquet", "metrics.json")
-_SOMETIMES = ("permuted.parquet",)  # answers of a second round
+_SOMETIMES = ("permuted.parquet", "trials.json")  # answers of a second round; what a budget was spent on
 
 
 def finish(

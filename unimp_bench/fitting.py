@@ -49,6 +49,7 @@ class Asked:
     data: Dataset
     tasks: tuple[str, ...]  # sorted
     seed: int
+    max_seconds: float | None = None  # of training in each fit; None: no limit
 
     def fresh(self) -> Runner:
         """A runner that has learned nothing."""
@@ -71,12 +72,22 @@ class Fit:
         return runner
 
 
-def context(folder: Path, asked: Asked, runner: Runner, progress: Progress, *, curve: Path | None = None) -> Context:
+def context(
+    home: Home, folder: Path, asked: Asked, runner: Runner, progress: Progress, *, curve: Path | None = None
+) -> Context:
     """Circumstances of a fit or a prediction; the truth goes to runners that say that they read it."""
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     truth = asked.data.truth if runner.reads_truth else None
-    return Context(seed=asked.seed, scratch=scratch, progress=progress, truth=truth, curve=curve)
+    return Context(
+        asked.seed,
+        scratch,
+        progress,
+        truth=truth,
+        curve=curve,
+        features=home.features,
+        max_seconds=asked.max_seconds,
+    )
 
 
 def present(home: Home, asked: Asked, base: Fit | None = None) -> bool:
@@ -103,7 +114,7 @@ def ensure(
             remade.add(fit_id)
         manifest = read_manifest(folder)
         if manifest is None:
-            manifest = _make(folder, asked, base, Manifest("fit", fit_id, request), progress)
+            manifest = _make(home, folder, asked, base, Manifest("fit", fit_id, request), progress)
     return Fit(fit_id, folder, manifest.seconds["fit"], float(manifest.facts["peak_megabytes"]))
 
 
@@ -124,10 +135,11 @@ def described(asked: Asked) -> dict[str, Any]:
         "dataset_id": asked.data.manifest.id,
         "data_hash": asked.data.data_hash,
         "split_hash": asked.data.split_hash,
+        **({} if asked.max_seconds is None else {"max_seconds": asked.max_seconds}),
     }
 
 
-def _make(folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progress: Progress) -> Manifest:
+def _make(home: Home, folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progress: Progress) -> Manifest:
     state = folder / "state"
     remove(state)
     state.mkdir(parents=True)
@@ -135,13 +147,13 @@ def _make(folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progres
     started = time.monotonic()
     reset_peak()
     learning = {task: task_data(asked.data, task, new_domains=base is not None) for task in asked.tasks}
+    runner = asked.fresh() if base is None else base.load(asked)
+    around = context(home, folder, asked, runner, progress, curve=curve)
     if base is None:
-        runner = asked.fresh()
-        runner.fit(learning, context(folder, asked, runner, progress, curve=curve))
+        runner.fit(learning, around)
     else:
-        runner = base.load(asked)
         assert isinstance(runner, Adapting)
-        runner.adapt(learning, context(folder, asked, runner, progress, curve=curve))
+        runner.adapt(learning, around)
     runner.save(state)
     remove(folder / "scratch")
     manifest = Manifest(
@@ -150,7 +162,7 @@ def _make(folder: Path, asked: Asked, base: Fit | None, draft: Manifest, progres
         draft.request,
         inputs={f"data/{asked.data.name}": asked.data.manifest.id},
         outputs=hash_outputs(folder),
-        facts={"peak_megabytes": round(peak_megabytes(), 1)},
+        facts={"peak_megabytes": round(peak_megabytes() + around.megabytes_elsewhere, 1)},
         seconds={"fit": round(time.monotonic() - started, 3)},
         created=now(),
     )

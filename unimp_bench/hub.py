@@ -13,7 +13,7 @@ metric and says why; it stops nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,30 +66,40 @@ def place(folder: Path, name: str, given: Mapping[str, Any], *, fetch: bool = Tr
         return local, ""
     if name == "wordnet" or wanted.startswith(("/", ".")):
         return None, f"needs {_WHAT[name]}; {FILE} names {wanted}, which is no folder"
-    return _from_hub(wanted, fetch)
+    return from_hub(wanted, fetch=fetch)
 
 
 _WHAT = {"bertscore": "an encoder", "clip": "a CLIP model", "wordnet": "WordNet's files"}
 
 
-def _from_hub(name: str, fetch: bool) -> tuple[Path | None, str]:
+def from_hub(
+    name: str, *, fetch: bool = True, weights: Sequence[str] = _WEIGHTS, where: str = f"in {FILE}"
+) -> tuple[Path | None, str]:
+    """A model of the hub as a folder of its cache, and why there is none, else "".
+
+    Args:
+        name: on the hub.
+        fetch: whether it may be downloaded where it is not in the cache.
+        weights: patterns of files that hold weights; the first that the model has is taken.
+        where: the name was said, for the reason.
+    """
     hub, errors = import_module("huggingface_hub"), import_module("huggingface_hub.errors")
     reason = "is not in the hub's cache"
     for here in (True, False) if fetch else (True,):  # what is in the cache needs no connection
-        for weights in _WEIGHTS:
+        for pattern in weights:
             try:
-                found = Path(hub.snapshot_download(name, allow_patterns=[*_PLAIN, weights], local_files_only=here))
+                found = Path(hub.snapshot_download(name, allow_patterns=[*_PLAIN, pattern], local_files_only=here))
             except errors.HFValidationError:
-                return None, f"{FILE} names '{name}', which is neither a folder nor a name on the hub"
+                return None, f"'{name}' {where} is neither a folder nor a name on the hub"
             except (errors.RepositoryNotFoundError, errors.GatedRepoError):
-                return None, f"{name} is no public model on the hub; {FILE} names it"
+                return None, f"'{name}' {where} is no public model on the hub"
             except (errors.HTTPError, OSError):
                 reason = reason if here else "is not in the hub's cache and the hub cannot be reached"
                 continue
             if (lacking := incomplete(found)) is None:
                 return found, ""
             reason = reason if here else f"has no {lacking}, neither in the hub's cache nor to be fetched"
-    return None, f"{name} {reason}; fetch it where there is a connection, or name a folder in {FILE}"
+    return None, f"{name} {reason}; fetch it where there is a connection, or name a folder {where}"
 
 
 def incomplete(folder: Path) -> str | None:

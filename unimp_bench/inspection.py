@@ -13,6 +13,8 @@ from typing import Any
 import polars as pl
 
 from unimp_bench import tables
+from unimp_bench.board import settings_hash
+from unimp_bench.budget import Budget
 from unimp_bench.check import VALUE
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -119,12 +121,12 @@ def _rank(said: Said) -> float:
 
 
 def _newest(runs: Sequence[Record], data: Dataset) -> list[Record]:
-    """Of runs on this very build, the newest of each runner, parameters and variant."""
+    """Of runs on this very build, the newest of each runner, parameters, budget and variant."""
     found: dict[tuple[str, str, str], Record] = {}
     for run in sorted(runs, key=lambda run: str(run.manifest.created)):
         request = run.request
         if request["data_hash"] == data.data_hash:
-            found[request["runner"], str(sorted(request["parameters"].items())), request["variant"]] = run
+            found[request["runner"], settings_hash(request), request["variant"]] = run
     return [found[key] for key in sorted(found)]
 
 
@@ -139,7 +141,9 @@ def _said(run: Record, task: str, example_id: str) -> Said | None:
     if kind == "image":
         said = said and said["bytes"]
     variant = run.request["variant"]
+    budget = Budget.of(run.request.get("budget"))
     name = run.request["runner"] + (f" on {variant}" if variant != "clean" else "")
+    name += "" if budget is None else f" ({budget})"
     return Said(name, said, metric, scores["value"][0] if scores.height else None)
 
 

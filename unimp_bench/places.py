@@ -54,6 +54,11 @@ class Home:
         """Folder of models that some metrics need: `bertscore/`, `clip/`, `wordnet/`, or their names; see `hub`."""
         return self.root / "models"
 
+    @property
+    def features(self) -> Path:
+        """Folder of item features, which all datasets and runs share; see `features`."""
+        return self.root / "features"
+
     def fit(self, fit_id: str) -> Path:
         """Folder of one fitted runner; several tasks may share it."""
         return self.root / "fits" / fit_id

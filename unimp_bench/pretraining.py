@@ -80,7 +80,7 @@ def pretrain(
         if _is_there(folder, request):
             progress.say(f"{runner} is pre-trained there already: {folder}")
             return folder
-        _make(folder, asked, fresh, request, progress)
+        _make(home, folder, asked, fresh, request, progress)
     return folder
 
 
@@ -111,7 +111,9 @@ def _differing(began: object, request: Mapping[str, Any]) -> set[str]:
     return found | {name for name in {*old, *new} if old.get(name) != new.get(name)}
 
 
-def _make(folder: Path, asked: Asked, runner: Runner, request: Mapping[str, Any], progress: Progress) -> None:
+def _make(
+    home: Home, folder: Path, asked: Asked, runner: Runner, request: Mapping[str, Any], progress: Progress
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / REQUEST) as draft:
         draft.write_text(json.dumps(request, indent=1, sort_keys=True, default=str) + "\n")
@@ -121,7 +123,8 @@ def _make(folder: Path, asked: Asked, runner: Runner, request: Mapping[str, Any]
     reset_peak()
     learning = {task: fitting.task_data(asked.data, task, new_domains=False) for task in asked.tasks}
     assert isinstance(runner, Pretraining)
-    runner.pretrain(learning, folder, fitting.context(folder, asked, runner, progress, curve=curve))
+    around = fitting.context(home, folder, asked, runner, progress, curve=curve)
+    runner.pretrain(learning, folder, around)
     remove(folder / "scratch")
     Manifest(
         "pretrain",
@@ -129,7 +132,7 @@ def _make(folder: Path, asked: Asked, runner: Runner, request: Mapping[str, Any]
         request,
         inputs={f"data/{asked.data.name}": asked.data.manifest.id},
         outputs=hash_outputs(folder),
-        facts={"peak_megabytes": round(peak_megabytes(), 1)},
+        facts={"peak_megabytes": round(peak_megabytes() + around.megabytes_elsewhere, 1)},
         seconds={"pretrain": round(time.monotonic() - started, 3)},
         created=now(),
     ).write(folder)

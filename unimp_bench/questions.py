@@ -175,7 +175,7 @@ class _Asking:
         runner, kind = self._loaded[fit.id], TASKS[task].answer
         question = fitting.render(self.data, task, example, self.view)
         settled = answers.Asked.of(kind, question, self.view, self.data, self.seed)
-        context = fitting.context(self.scratch / fit.id, asked, runner, self.progress)
+        context = fitting.context(self.home, self.scratch / fit.id, asked, runner, self.progress)
         try:
             said = settled.settle(iter(runner.predict(task, question, self.view, context)))
             answer = settled.checked(list(said))[check.VALUE[kind]].to_list()[0]

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def list_(
-    ctx: typer.Context, kind: Annotated[str, typer.Argument(help="datasets, tasks, models or metrics")] = "models"
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(help="datasets, tasks, models, metrics or encoders")] = "models",
 ) -> None:
-    """List datasets, tasks, models or metrics, one a line; in a pipe, columns are separated by tabs.
+    """List datasets, tasks, models, metrics or encoders, one a line; in a pipe, columns are separated by tabs.
 
     Example: unimp-bench list models
     """
@@ -27,6 +28,7 @@ def list_(
         "tasks": _tasks,
         "models": _models,
         "metrics": _metrics,
+        "encoders": _encoders,
     }
     if kind not in kinds:
         raise UnknownNameError("list", kind, kinds)
@@ -85,4 +87,21 @@ def _metrics(home: Home) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [("name", "answer", "better", "aggregate")]
     for spec in METRICS.values():
         lines.append((spec.name, spec.answer_kind, "higher" if spec.higher_is_better else "lower", spec.aggregate))
+    return lines
+
+
+def _encoders(home: Home) -> list[tuple[str, ...]]:
+    from unimp_bench.features import registry
+
+    lines: list[tuple[str, ...]] = [("name", "reads", "what it is", "from")]
+    for name, entry in registry.found().items():
+        package = entry.dist.name if entry.dist is not None else "?"
+        try:
+            cls = registry.encoder_class(name)
+        except ConfigError as error:
+            err.print(str(error), markup=False)
+            lines.append((name, "?", "?", package))
+            continue
+        what = (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        lines.append((name, str(cls.modality), what, package))
     return lines

@@ -16,6 +16,7 @@ from unimp_bench.cli.build import build
 from unimp_bench.cli.compare import compare
 from unimp_bench.cli.console import err, out
 from unimp_bench.cli.doctor import doctor
+from unimp_bench.cli.features import features
 from unimp_bench.cli.inspect import inspect
 from unimp_bench.cli.leaderboard import leaderboard
 from unimp_bench.cli.listing import list_
@@ -58,6 +59,7 @@ def _root(
 
 app.command()(build)
 app.command()(pretrain)
+app.command()(features)
 app.command()(run)
 app.command()(ask)
 app.command()(leaderboard)

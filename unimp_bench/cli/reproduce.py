@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from unimp_bench.places import Home
 
-_UNITS = {"s": 1, "min": 60, "h": 3600}
-
 
 def reproduce(
     ctx: typer.Context,
@@ -55,13 +53,13 @@ def reproduce(
 
 
 def _seconds(text: str) -> float:
+    from unimp_bench.budget import Budget
     from unimp_bench.errors import ConfigError
 
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text[len(number) :].strip() or "s"
-    if unit not in _UNITS or not number.replace(".", "", 1).isdigit():
+    budget = Budget.parse(f"{text}s" if text[-1:].isdigit() else text)
+    if budget.seconds is None or budget.trials > 1:
         raise ConfigError(f"--budget '{text}' is no time; write for example 90s, 10min or 2h")
-    return float(number) * _UNITS[unit]
+    return budget.seconds
 
 
 def _print(rows: pl.DataFrame) -> None:

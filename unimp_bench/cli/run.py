@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +12,9 @@ from unimp_bench.cli.console import BarProgress, err, out
 from unimp_bench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unimp_bench.dataset import Dataset
     from unimp_bench.places import Home
+
+_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what the machine refuses to one run it refuses to all
 
 
 def run(
@@ -26,30 +26,46 @@ def run(
     seeds: Annotated[str, typer.Option(help="comma-separated; one run each")] = "0",
     limit: Annotated[int | None, typer.Option(min=1, help="ask N examples only; stays off the leaderboard")] = None,
     variant: Annotated[str, typer.Option(help="a noise variant of the items, or a probe (see `probe`)")] = "clean",
+    budget: Annotated[
+        str | None, typer.Option(help="what learning may take, for every runner alike: 4min, 20trials, 4min,20trials")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="fit, predict and score again")] = False,
     resume: Annotated[bool, typer.Option(help="go on with the parts of a killed run")] = True,
 ) -> None:
     """Fit runners, let them answer the test examples, and score the answers.
 
     Folders go to stdout, scores to stderr. What was run before is found and
-    not run again; a killed run goes on.
+    not run again; a killed run goes on. Of several runs one that fails does not
+    stop the others: it is one line, and the exit code is 1.
+
+    --budget 4min bounds the training of each fit; 20trials fits as many settings
+    and keeps the one that is best on validation; with both, trials share the time
+    equally. Runners with nothing to search have one trial, which is recorded;
+    those that cannot keep to a time (unimp) are left out of groups.
 
     Example:
         unimp-bench run --model floors,bm25 --task search
+        unimp-bench run --model all --budget 4min
         unimp-bench run --model bm25 --set k1=1.2 --set b=0.6 --seeds 1,2,3
     """
     from unimp_bench import execute
+    from unimp_bench.budget import Budget
+    from unimp_bench.cli import run_told
+    from unimp_bench.cli.run_jobs import jobs_of
     from unimp_bench.dataset import Dataset
 
     parameters = parameters_of(set_ or [])
     numbers = _seeds(seeds)
+    spending = None if budget is None else Budget.parse(budget)
     data = Dataset.open(ctx.obj, newest(ctx.obj) if dataset is None else dataset)
-    jobs = _jobs(model, task, data, bool(parameters))
+    jobs = jobs_of(model, task, data, parameters, spending)
+    wanted = [(job, seed) for job in jobs for seed in numbers]
     remade: set[str] = set()  # a fit that serves several tasks is forced once
-    folders = []
+    folders: list[Path] = []
+    failed: list[run_told.Failure] = []
     with BarProgress() as progress:
-        for job in jobs:
-            for seed in numbers:
+        for job, seed in wanted:
+            try:
                 folder = execute.run(
                     ctx.obj,
                     data.name,
@@ -59,21 +75,29 @@ def run(
                     seed=seed,
                     limit=limit,
                     variant=variant,
+                    budget=spending,
                     force=force,
                     remade=remade,
                     resume=resume,
                     progress=progress,
                 )
-                out.print(str(folder), markup=False)
-                folders.append(folder)
-    _scores(folders)
-    _how_to_see_more(ctx.obj, data.name, jobs, limit)
-
-
-@dataclass(frozen=True)
-class _Job:
-    runner: str
-    task: str
+            except Exception as error:  # of whatever kind: one system's fault is not the others'
+                if len(wanted) == 1 or (isinstance(error, OSError) and error.errno in _OF_ALL):
+                    raise
+                progress.finish()
+                failed.append(run_told.Failure.of(job, seed, error))
+                err.print(f"failed: {failed[-1].name}: {failed[-1].why}", markup=False, style="red")
+                continue
+            out.print(str(folder), markup=False)
+            folders.append(folder)
+    if folders:
+        run_told.scores(folders)
+        if len({job.runner for job in jobs}) > 1 or spending is not None:
+            run_told.seconds(ctx.obj, folders)
+        run_told.how_to_see_more(ctx.obj, data.name, jobs, limit)
+    if failed:
+        run_told.failures(failed, len(wanted))
+        raise typer.Exit(1)
 
 
 def parameters_of(pairs: list[str]) -> dict[str, str]:
@@ -116,86 +140,3 @@ def newest(home: Home) -> str:
     newest = max(sorted(built), key=lambda name: built[name])
     err.print(f"dataset {newest} (the one built last; --dataset chooses another)", markup=False)
     return newest
-
-
-def _jobs(models: str, tasks: str, data: Dataset, has_parameters: bool) -> list[_Job]:
-    """Every pair of runner and task that was asked for and makes sense.
-
-    A runner named itself must be able to do what it is asked; one that only a group brought is left out otherwise.
-    """
-    from unimp_bench.errors import UnknownNameError
-    from unimp_bench.runners import registry
-    from unimp_bench.tasks.spec import TASKS
-
-    runners = registry.expand(",".join(_words("--model", models)))
-    if has_parameters and len(runners) > 1:
-        raise ConfigError(f"--set is for one runner, --model names {len(runners)}; run them one by one")
-    named = set(_words("--model", models))
-    wanted = list(TASKS) if tasks == "all" else _words("--task", tasks)
-    for name in wanted:
-        if name not in TASKS:
-            raise UnknownNameError("task", name, [*TASKS, "all"])
-    jobs = []
-    for runner in runners:
-        try:
-            cls = registry.runner_class(runner)
-        except ConfigError as error:
-            if runner in named:
-                raise
-            err.print(f"leaving out {runner}: {error}", markup=False)
-            continue
-        if cls.reads_truth and data.truth is None and runner not in named:
-            err.print(f"leaving out {runner}: {data.name} has no truth to read", markup=False)
-            continue
-        if tasks != "all" and runner in named and not cls.tasks & set(wanted):
-            raise ConfigError(f"runner '{runner}' does not answer {tasks}; it answers {', '.join(sorted(cls.tasks))}")
-        for name in wanted:
-            if tasks != "all" and runner in named and name not in cls.tasks:
-                err.print(f"leaving out {runner} on {name}: it does not answer that", markup=False)
-        jobs += [
-            _Job(runner, name)
-            for name in wanted
-            if name in cls.tasks and (name in data.tasks or (tasks != "all" and runner in named))
-        ]
-    if not jobs:
-        raise ConfigError(f"nothing to run: none of {models} answers a task of {tasks} that {data.name} has")
-    return jobs
-
-
-def _words(option: str, text: str) -> list[str]:
-    """Parts of a comma-separated list, each once, in order."""
-    words = [part.strip() for part in text.split(",")]
-    if not all(words):
-        raise ConfigError(f"{option} '{text}' has an empty name; write for example {option} a,b")
-    return list(dict.fromkeys(words))
-
-
-def _scores(folders: list[Path]) -> None:
-    """Say the first metric of each run, cohort by cohort, on stderr."""
-    lines = []
-    for folder in folders:
-        request = json.loads((folder / "run.json").read_text())["request"]
-        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-        first = metrics[0]["metric"]
-        values = [
-            f"{row['slice']} {'-' if row['value'] is None else format(row['value'], '.4f')}"
-            for row in metrics
-            if row["metric"] == first
-        ]
-        seed = f" seed {request['seed']}" if request["seed"] else ""
-        lines.append((request["task"], request["runner"] + seed, first, "  ".join(values)))
-    widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        err.print("  ".join([*cells, line[3]]), markup=False)
-
-
-def _how_to_see_more(home: Home, dataset: str, jobs: list[_Job], limit: int | None) -> None:
-    """Say how to see all scores, on stderr."""
-    if limit is not None:
-        err.print("runs with --limit do not enter the leaderboard; see metrics.json in each folder", markup=False)
-        return
-    tasks = {job.task for job in jobs}
-    one = f" --task {next(iter(tasks))}" if len(tasks) == 1 else ""
-    where = "" if str(home.root) == "." else f"--home {home.root} "
-    err.print(f"intervals and all metrics: unimp-bench {where}leaderboard --dataset {dataset}{one}", markup=False)

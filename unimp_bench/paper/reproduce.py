@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from unimp_bench import execute, results
+from unimp_bench.budget import Budget
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.paper.feasibility import feasible
@@ -167,10 +168,11 @@ def repeat(home: Home, name: str, scratch: Path, progress: Progress | None = Non
         data.name,
         asked["task"],
         asked["runner"],
-        parameters={key: str(value) for key, value in asked["parameters"].items()},
+        parameters={k: str(v) for k, v in asked["parameters"].items() if k not in asked.get("searched", ())},
         seed=asked["seed"],
         limit=asked["limit"],
         variant=asked["variant"],
+        budget=Budget.of(asked.get("budget")),
         progress=progress,
     )
     return {"run_id": old.manifest.id, **_compared(old, new)}

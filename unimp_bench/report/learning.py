@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from unimp_bench import curves
+from unimp_bench.board import settings_hash
 from unimp_bench.dataset import Dataset
 from unimp_bench.places import Home
-from unimp_bench.provenance import digest, read_manifest
+from unimp_bench.provenance import read_manifest
 from unimp_bench.report.labels import Labels
 from unimp_bench.report.values import plain
 from unimp_bench.results import Record, records
@@ -30,7 +31,7 @@ def learning(home: Home, dataset: Dataset, board: pl.DataFrame, labels: Labels) 
     fits: dict[Path, list[Record]] = {}
     for run in records(home, dataset.name):
         asked = run.request
-        key = (asked["runner"], digest(asked["parameters"])[:8], asked["runner_version"])
+        key = (asked["runner"], settings_hash(asked), asked["runner_version"])
         if asked["limit"] is not None or asked["data_hash"] != dataset.data_hash or key not in shown:
             continue
         for name in run.manifest.inputs:
@@ -48,7 +49,7 @@ def _lines(folder: Path, runs: list[Record], labels: Labels) -> list[dict[str, A
     held_out = ", held-out domains" if fit is not None and fit.request["adapted_from"] else ""
     tasks = {run.request["task"] for run in runs}
     shared = {
-        "runner": labels.name(asked["runner"], digest(asked["parameters"])[:8]),
+        "runner": labels.name(asked["runner"], settings_hash(asked)),
         "seed": asked["seed"],
         "tasks": [task for task in TASKS if task in tasks],
         "truth": asked["reads_truth"],

@@ -6,10 +6,10 @@ are in neither. It keeps nothing from one `predict` to the next, because one tas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from unimp_bench import curves
 from unimp_bench.dataset import Catalogue
 from unimp_bench.progress import Progress, Silent
+
+Space = Mapping[str, Sequence[Any]]  # values by parameter among which a budget of trials searches
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,27 @@ class Context:
     progress: Progress = field(default_factory=Silent)
     truth: Path | None = None  # the synthetic shop's truth; given to runners with `reads_truth` only
     curve: Path | None = None  # where `record` writes; given while fitting only
+    features: Path | None = None  # folder of item features that all runs of a home share; see `unimp_bench.features`
+    max_seconds: float | None = None  # what training may take in this fit, over interruptions; None: no limit
+    _processes: list[float] = field(default_factory=list, repr=False, compare=False)
+
+    def limit(self, own: float = 0.0) -> float:
+        """Seconds that training may take: the run's limit or the runner's own, whichever is less; 0: no limit.
+
+        Args:
+            own: a parameter of the runner; 0: none.
+        """
+        given = [seconds for seconds in (self.max_seconds, own) if seconds]
+        return min(given, default=0.0)
+
+    def worked_elsewhere(self, megabytes: float) -> None:
+        """Tell of another process that worked for the runner: its highest memory, in MB of 10**6 bytes."""
+        self._processes.append(megabytes)
+
+    @property
+    def megabytes_elsewhere(self) -> float:
+        """The highest memory of any other process that was told of; 0 where there was none."""
+        return max(self._processes, default=0.0)
 
     def record(self, stage: str, step: int, **values: float) -> None:
         """Keep a point of the learning curve, for the report; nothing happens where there is no curve to write.
@@ -75,11 +98,12 @@ class ScoreBlock:
 class Runner(Protocol):
     """A system under test.
 
-    Five things more that a runner may have: a method `adapt(data, context)` that learns held-out domains after `fit`
+    Seven things more that a runner may have: a method `adapt(data, context)` that learns held-out domains after `fit`
     (their examples are then answered by the adapted copy, all others by the first); a method
     `pretrain(data, folder, context)` that makes in `folder` what all its variants share, for a parameter such as
     `pretrained=FOLDER` to name; and, on the class, `joint = True` (one fit learns all its tasks), `examples_a_part`
-    (examples in one call of `predict`), `device` (recorded).
+    (examples in one call of `predict`), `device` (recorded), `search` (values by parameter among which a budget of
+    trials searches), `budgeted = False` (training does not keep to `context.limit`: a budget of time is not for it).
 
     `pretrain` is given the same data as `fit`, and a folder of its own that holds, after a kill, what it left there.
     Three names in it are taken: `pretrain.json`, `curve.jsonl` and `manifest.json`, which is written when it returns;

@@ -27,23 +27,29 @@ FAMILY = ":"  # ends the name of an entry point that stands for many runners
 
 
 def found() -> dict[str, EntryPoint]:
-    """Every registered runner by name, sorted; nothing is imported.
+    """Every registered runner by name, sorted; see `registered`."""
+    return registered(GROUP, "runner")
+
+
+def registered(group: str, kind: str) -> dict[str, EntryPoint]:
+    """Every entry point of a group by name, sorted; nothing is imported.
 
     Raises:
         ConfigError: two packages give one name to different things.
     """
     named: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+    for entry in sorted(entry_points(group=group), key=lambda e: (e.name, e.value)):
         known = named.setdefault(entry.name, entry)
         if known.value != entry.value:
             raise ConfigError(
-                f"runner name '{entry.name}' is claimed by {known.value} ({_package(known)}) and by {entry.value} "
-                f"({_package(entry)}); uninstall one of the packages"
+                f"{kind} name '{entry.name}' is claimed by {known.value} ({package(known)}) and by {entry.value} "
+                f"({package(entry)}); uninstall one of the packages"
             )
     return named
 
 
-def _package(entry: EntryPoint) -> str:
+def package(entry: EntryPoint) -> str:
+    """Who brought it."""
     return entry.dist.name if entry.dist is not None else "unknown package"
 
 
@@ -63,6 +69,11 @@ def member(name: str, known: Container[str]) -> tuple[str, dict[str, str]]:
 def is_floor(entry: EntryPoint) -> bool:
     """Whether it is one of the trivial systems that every other one must beat."""
     return entry.module.rpartition(".")[2] == FLOORS
+
+
+def is_budgeted(cls: type[Runner]) -> bool:
+    """Whether training keeps to `Context.limit`, or there is none."""
+    return bool(getattr(cls, "budgeted", True))
 
 
 def expand(wanted: str) -> list[str]:
@@ -98,9 +109,9 @@ def runner_class(name: str) -> type[Runner]:
         cls = entry.load()
     except ImportError as error:
         missing = f"needs the package '{error.name}'" if error.name else f"cannot be imported ({error})"
-        raise ConfigError(f"runner '{name}' {missing}; install the extra of {_package(entry)} that brings it") from None
+        raise ConfigError(f"runner '{name}' {missing}; install the extra of {package(entry)} that brings it") from None
     except AttributeError:
-        raise ConfigError(f"runner '{name}': {entry.value} does not exist; update {_package(entry)}") from None
+        raise ConfigError(f"runner '{name}': {entry.value} does not exist; update {package(entry)}") from None
     wanted = ("tasks", "cohorts", "version", "reads_truth", "fit", "predict", "save", "load")
     lacking = [member for member in wanted if not hasattr(cls, member)]
     if lacking or not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
