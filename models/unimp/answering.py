@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from unimp.decisions import chances_of_items, taken
 from unimp.shop import Example
 from unimp.system import System
 
@@ -36,12 +37,22 @@ class Answering:
         """Ratings `(n,)`: expected, or the likeliest whole one."""
         with self.system.tuned("preference"):
             expected, likeliest = self.decoder.rate(examples)
-        return expected if self.system.options.rating == "expected" else likeliest.astype(np.float32)
+        if self.system.options.rating == "likeliest":
+            return likeliest.astype(np.float32)
+        return self.system.decisions.ratings(expected)
 
     def selections(self, examples: Sequence[Example]) -> tuple[list[list[int]], list[Floats]]:
         """Chosen places among the candidates, and each candidate's score."""
-        with self.system.tuned("selection"):
-            return self.decoder.choose(examples)
+        decisions = self.system.decisions
+        if decisions.by == "items":
+            with self.system.tuned("recommendation"):
+                scores = chances_of_items(self.decoder.rank("recommendation", examples), examples)
+        else:
+            with self.system.tuned("selection"):
+                written, scores = self.decoder.choose(examples)
+        if decisions.threshold is None:
+            return written, scores
+        return [taken(own, decisions.threshold) for own in scores], scores
 
     def explanations(self, examples: Sequence[Example]) -> list[str]:
         """One explanation an example."""

@@ -76,13 +76,14 @@ class Rows:
         begin = first + int(rng.integers(0, max(last - first - most, 1)))
         end = min(begin + most + 1, last)  # the last row of a window is an answer only
         asked = self._asked(rng, begin, end)
-        window = slice(begin, max(end - 1, begin + 1))
+        before = max(first, begin - self.writer.style.earlier)  # items from here to `begin` are shown bare
+        window = slice(before, max(end - 1, begin + 1))
         if self.plan.separate:
-            return [self._alone(task, row, begin) for task, row in asked]
+            return [self._alone(task, row, before) for task, row in asked]
         row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], 200)
         for number in rng.permutation(len(asked)).tolist():
             task, target = asked[number]
-            after = target - begin - row.dropped
+            after = target - before - row.dropped
             # Positions stay short; what bounds memory is the row. No task is left out more than another.
             if after < 0 or len(row) > self.writer.style.longest * 2:
                 continue

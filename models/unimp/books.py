@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from unimp.errors import TrainingError
 from unimp.logs import Log, gate_opening
 from unimp.modeling import Unimp
 from unimp.recipe import Progress, Recipe, Record
 from unimp.sequence import KINDS
+
+_NAMED = 20  # rows that a message names
 
 
 @dataclass
@@ -110,3 +115,15 @@ class Teller:
         self.log.write(step, {f"{self.stage}/{name}": value for name, value in values.items()})
         if self._record is not None:
             self._record(self.stage, step, **values)
+
+
+def broken(stage: str, folder: Path, state: State, rows: Sequence[int], loss: float, norm: float) -> TrainingError:
+    """The end of a run whose loss or gradient norm is no number, at a step that learned from these rows."""
+    named = ", ".join(map(str, rows[:_NAMED])) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
+    what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
+    problem = TrainingError(
+        f"{what} in stage {stage}, epoch {state.epoch}, step {state.step}, rows {named}; "
+        f"the last good checkpoint is kept in '{folder}': try a lower learning rate"
+    )
+    problem.shared = True  # sums are the same everywhere
+    return problem

@@ -40,6 +40,7 @@ class UnimpConfig(PretrainedConfig):
         train_rows: `new` trains rows of new ids only, `all` those of text as well.
         item_rows: `free` rows are the paper's; `content` adds words and pictures to them (`item_rows.py`).
         content_width: width of the words' own table there.
+        scaled: first weights for a model that learns from nothing at a small width (`modeling.py`).
         vision_pool: side of the windows over which the tower's patch grid is averaged; 1 keeps every patch.
     """
 
@@ -71,6 +72,7 @@ class UnimpConfig(PretrainedConfig):
         vision_pool: int = 1,
         item_rows: str = "free",
         content_width: int = 64,
+        scaled: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(text, dict):
@@ -90,7 +92,7 @@ class UnimpConfig(PretrainedConfig):
         self.cross_every, self.cross_heads, self.head_width = cross_every, cross_heads, head_width
         self.feed_forward, self.gate, self.train_rows = feed_forward, gate, train_rows
         self.vision_pool = vision_pool
-        self.item_rows, self.content_width = item_rows, content_width
+        self.item_rows, self.content_width, self.scaled = item_rows, content_width, scaled
         if item_rows not in ("free", "content"):
             raise ValueError(f"item_rows is '{item_rows}'; known: free, content")
         # Rows are two tables of our own (`rows.py`); `generate` asks the body's configuration for their number.
@@ -185,6 +187,7 @@ CLIP_L14: dict[str, Any] = {
 
 _SHARED_TINY: dict[str, Any] = {
     "gate": 1.0,  # nothing is published that open gates could spoil
+    "scaled": True,
     "cross_every": 1,
     "latents": 4,
     "resampler_layers": 1,

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimp.errors import UnimpError
-from unimp.modeling import Unimp
 from unimp.parts import Parts
 from unimp.semantic_ids import SemanticIds
 from unimp.vocabulary import Vocabulary
@@ -70,10 +69,15 @@ def rows_from_content(features: Floats, rows: Floats, known: NDArray[np.bool_], 
     return out
 
 
-def fill_rows(
-    model: Unimp, vocabulary: Vocabulary, features: Floats, known: NDArray[np.bool_], ridge: float = 1.0
-) -> None:
-    """Give items that are not known their input and output rows from content, in place.
+@torch.no_grad()
+def fill_rows(tables: Sequence[Tensor], vocabulary: Vocabulary, features: Floats, known: NDArray[np.bool_]) -> None:
+    """Give items that are not known their rows from content, in place.
+
+    Args:
+        tables: rows of new ids `(ids, d)`, by which items are read or predicted.
+        vocabulary: says which of them are items', one each.
+        features: `(items, width)`.
+        known: `(items,)`, which items have learned rows.
 
     Raises:
         UnimpError: items of several ids (their codes are trained already), or see `rows_from_content`.
@@ -81,12 +85,11 @@ def fill_rows(
     if vocabulary.levels > 1:
         raise UnimpError("semantic ids share their rows with known items; there is nothing to fill in")
     first = vocabulary.item_ids.start - vocabulary.text
-    for table in (model.embed.new.weight, model.head.new.weight):
-        own: Tensor = table.detach()[first : first + vocabulary.items]
-        filled = rows_from_content(features, own.float().cpu().numpy()[known], known, ridge)
-        with torch.no_grad():
-            new = torch.as_tensor(~known, device=own.device)
-            own[new] = torch.as_tensor(filled[~known]).to(own)
+    new = torch.from_numpy(~known)
+    for table in tables:
+        rows = table[first : first + len(known)]
+        made = rows_from_content(features, rows.cpu().float().numpy()[known], known)
+        rows[new.to(rows.device)] = torch.from_numpy(made[~known]).to(rows)
 
 
 def semantic_codes(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimp.beams import text_beams
+from unimp.decisions import taken
 from unimp.errors import UnimpError
 from unimp.modeling import Unimp
 from unimp.ranking import Floats, Ranker
@@ -146,9 +147,7 @@ class Decoder:
                     scores[number][:wide] = kept[place, :wide]
                     chosen[number] = np.flatnonzero(written[place]).tolist()
         if mode == "threshold":
-            chosen = [
-                np.flatnonzero(own >= threshold).tolist() or [int(own.argmax())] if len(own) else [] for own in scores
-            ]
+            chosen = [taken(own, threshold) for own in scores]
         return chosen, scores
 
     # Explanation

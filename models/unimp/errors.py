@@ -2,7 +2,9 @@
 
 
 class UnimpError(Exception):
-    """An error that a user can act on; its text is one line."""
+    """An error that a user can act on; its text is one line. `shared`: all processes of a launch raise it at once."""
+
+    shared = False
 
 
 class CheckpointError(UnimpError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,9 +22,46 @@ from unimp.errors import CheckpointError
 from unimp.modeling import Unimp
 from unimp.options import Options
 from unimp.parts import Parts, Report, codes_of, covers, make_features
+from unimp.quiet import quiet
 from unimp.shop import Items
 from unimp.text import TextEncoder, load_tokenizer
 from unimp.vision import VisionTower
+
+if TYPE_CHECKING:
+    from unimp.system import System
+
+
+FACTS = "unimp.json"
+
+
+def save(system: System, folder: Path) -> None:
+    """Write everything of a system that answering needs; what says that it is whole comes last.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            system.model.save_pretrained(folder / "model")
+        for task, changed in system.heads.items():
+            write_weights(folder / f"{task}.safetensors", changed)
+        save_parts(system.parts, system.parts_folder, folder)
+        if system.semantic is not None:
+            write_weights(folder / "semantic.safetensors", {"codes": torch.from_numpy(system.semantic)})
+        facts = {
+            "options": dataclasses.asdict(system.options),
+            "seed": system.seed,
+            "tasks": list(system.tasks),
+            "seconds": system.seconds,
+            "domains": sorted(system.domains),
+            "items": len(system.item_ids),
+            "catalogue": catalogue_hash(system.item_ids),
+            "heads": sorted(system.heads),
+            "decisions": system.decisions.facts(),
+            "parameters": sizes(system.model, system.parts),
+        }
+        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def save_parts(parts: Parts, made: Path, folder: Path) -> None:
@@ -127,10 +165,15 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def write_weights(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write weights to a file by way of another name."""
+    """Write weights to a file by way of another name.
+
+    Raises:
+        CheckpointError: the disk is full or not writable.
+    """
     draft = file.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft)
-    draft.replace(file)
+    with writing(file.parent):
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, draft)
+        draft.replace(file)
 
 
 def sizes(model: Unimp, parts: Parts) -> dict[str, int]:

@@ -112,6 +112,8 @@ def estimated_lengths(rows: Rows) -> NDArray[np.int64]:
     mean = np.diff(sums[log.offsets]) / np.maximum(count, 1)
     answers = np.clip(count - 1, 0, style.history)
     trunk = 1 + np.maximum(answers, np.minimum(count, 1)) * mean
+    # A window stands anywhere in a log, so that half of what lies outside it lies before it.
+    trunk += _CHUNK_EXTRA * np.clip((count - 1 - style.history) / 2, 0, style.earlier)
     found = np.zeros(len(count))
     for task in IN_HISTORY:
         if task in plan.questions and task in log.learned:
@@ -171,7 +173,7 @@ class Loader:
         draw: which drawing of rows is read.
         has_picture: `(items,)`.
         patches: patch tokens `(pictures, patches, width)` of item indices.
-        always: read one picture even where a batch shows none, so that all processes do the same operations.
+        always: read one picture even where a batch shows none, so that all batches are learned from alike.
     """
 
     def __init__(

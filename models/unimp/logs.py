@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from unimp.modeling import Unimp
+from unimp.sharding import full
 
 
 class Log:
@@ -36,5 +37,7 @@ class Log:
 
 def gate_opening(model: Unimp) -> float | None:
     """Mean |tanh(gate)| of all blocks: near 0 means that pictures never came in; None without blocks."""
-    gates = [p.detach() for name, p in model.named_parameters() if name.startswith("blocks.") and ".gate_" in name]
+    gates = [
+        full(p.detach()) for name, p in model.named_parameters() if name.startswith("blocks.") and ".gate_" in name
+    ]
     return float(torch.cat(gates).float().tanh().abs().mean()) if gates else None

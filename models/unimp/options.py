@@ -29,12 +29,16 @@ class Options:
             `continue` adds task after task.
         learn: tasks that are learned, comma-separated; `all` that the dataset has.
         history: most items of a history that are read.
+        earlier: most items before those, of which id and rating alone are read; the paper reads none.
         ratings, whys: whether history items show rating and explanation.
         train_rows: `new` or `all`.
         item_ids: `atomic`, or `semantic` for residual-quantised content codes.
         item_rows: `free` as in the paper, or `content` (`item_rows.py`).
         new_domain: how a held-out domain is met: `finetune_embeddings`, `finetune_all`, `zero_shot_content`.
         rating: what is answered as a rating: the expected value or the likeliest whole one.
+        settle: scale expected ratings and choose the threshold of selection on validation (`decisions.py`); else the
+            plain expected value is answered, and the labels that are written.
+        joint_answers: rating and explanation are one answer to one question, as in the released code.
         beams: beams of an explanation; 1 is greedy.
         recommendation_weight: task weight of recommendation; the released code takes 2.
         effort: factor on every number of epochs and steps.
@@ -54,6 +58,7 @@ class Options:
     strategy: Literal["multi_task+efficient", "multi_task+full", "multi_task", "continue"] = "multi_task+efficient"
     learn: str = "all"
     history: int | None = None
+    earlier: int | None = None
     ratings: bool = True
     whys: bool = False
     train_rows: Literal["new", "all"] | None = None
@@ -63,6 +68,8 @@ class Options:
     epochs: int | None = None
     lr: float | None = None
     rating: Literal["expected", "likeliest"] = "expected"
+    settle: bool = True
+    joint_answers: bool = False
     beams: int = 1
     recommendation_weight: float = 1.0
     effort: float = 1.0
@@ -75,10 +82,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if self.gamma < 0 or self.effort <= 0 or self.beams < 1 or (self.history is not None and self.history < 1):
+        if self.gamma < 0 or self.effort <= 0 or self.beams < 1 or not _reads(self.history, self.earlier):
             raise UnimpError(
-                f"gamma={self.gamma}, effort={self.effort}, beams={self.beams}, history={self.history}; wanted "
-                "gamma >= 0, effort > 0, beams >= 1, history >= 1"
+                f"gamma={self.gamma}, effort={self.effort}, beams={self.beams}, history={self.history}, "
+                f"earlier={self.earlier}; wanted gamma >= 0, effort > 0, beams >= 1, history >= 1, earlier >= 0"
             )
 
     @property
@@ -103,6 +110,10 @@ class Options:
         return 4 if self.model_fusion == "early" else 1
 
 
+def _reads(history: int | None, earlier: int | None) -> bool:
+    return (history is None or history >= 1) and (earlier is None or earlier >= 0)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long and how fast a preset learns. `scratch`: no published weights, so the body is trained along."""
@@ -120,6 +131,9 @@ class Budget:
     language_epochs: int = 1
     language_lr: float = 2e-3
     caption_epochs: int = 6
+    earlier: int = 0
+    history_epochs: int = 10
+    history_lr: float = 1.5e-3
     image_epochs: int = 6
     tower_steps: int = 1000
     threads: int = 0  # of the tower's training; 0 leaves them. Two threads halve the speed of operations this small
@@ -158,15 +172,16 @@ BUDGETS: Mapping[str, Budget] = {
         scratch=True,
         item_rows="content",
         threads=1,
-        history=20,
-        epochs=7,
-        lr=3e-3,
-        users={"selection": 0.4},
+        history=5,
+        earlier=20,
+        epochs=6,
+        adapt_epochs=3,
+        lr=1.5e-3,
         tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size
         questions={
             "recommendation": 0,
             "search": 2,
-            "preference": 1,
+            "preference": 2,
             "explanation": 1,
             "selection": 1,
             "image_generation": 1,
@@ -175,7 +190,8 @@ BUDGETS: Mapping[str, Budget] = {
     "small": Budget(
         scratch=True,
         item_rows="content",
-        history=20,
+        history=5,
+        earlier=45,
         epochs=20,
         lr=1e-3,
         tokens=16_384,

@@ -89,14 +89,14 @@ def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
     made = load_tokenizer(options.text_weights) if options.text_weights is not None else None
     if not (folder / "tokenizer.json").is_file():
         found = made or train_tokenizer(tokenizer_texts(shop), options.budget.vocabulary)
-        _by_rename(folder, lambda draft: save_tokenizer(found, draft))
+        by_rename(folder, lambda draft: save_tokenizer(found, draft))
     kept = load_tokenizer(folder)
     if made is not None and kept.get_vocab() != made.get_vocab():
         raise _of_another(folder, "tokenizer")
     return TextEncoder(kept)
 
 
-def _by_rename(folder: Path, save: Callable[[Path], object]) -> None:
+def by_rename(folder: Path, save: Callable[[Path], object]) -> None:
     """Save under another name and rename: what stands in `folder` is whole."""
     draft = folder.with_name(folder.name + ".part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -134,7 +134,7 @@ def make_tower(
     if options.vision_weights is not None:
         tower = VisionTower.from_pretrained(options.vision_weights, pool=pool)
         if not (folder / "config.json").is_file():
-            _by_rename(folder, tower.save_pretrained)  # who answers later has no other
+            by_rename(folder, tower.save_pretrained)  # who answers later has no other
         elif VisionTower.from_pretrained(folder, pool=pool).fingerprint() != tower.fingerprint():
             raise _of_another(folder, "vision tower")
         return tower
@@ -158,7 +158,7 @@ def make_tower(
                 checkpoint=folder.with_suffix(".checkpoint"),
                 report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
             )
-        _by_rename(folder, VisionTower.from_clip(clip, pool=pool).save_pretrained)
+        by_rename(folder, VisionTower.from_clip(clip, pool=pool).save_pretrained)
     return VisionTower.from_pretrained(folder, pool=pool)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from unimp import folders
 from unimp.answering import Answering
 from unimp.errors import UnimpError
+from unimp.processes import Processes
 from unimp.retrieval import MOST_SCORES
 from unimp.shop import TASKS, Example
 from unimp.system import System
@@ -68,9 +69,11 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
     """Answer a task's test examples; how many there were.
 
     Raises:
-        UnimpError: no such task in the dataset, or no folder for the answers.
+        UnimpError: no such task in the dataset, no folder for the answers, or several processes.
         CheckpointError: a system that is not whole or of another catalogue.
     """
+    if Processes.here().count > 1:
+        raise UnimpError("answers are given by one process; start unimp.predict without a launcher")
     if not out.absolute().parent.is_dir():
         raise UnimpError(f"{out.absolute().parent} is no folder; make it before answers are written there")
     file = data / "visible" / "tasks" / task / "test.examples.parquet"

@@ -7,7 +7,7 @@ in one question.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,6 @@ OFFICIAL_CODE = Words(
         "image_generation": "Query: {query} What is the generated image ID to the query based on the history?",
     }
 )
+_BOTH = {task: OFFICIAL_CODE.ask[task] for task in ("preference", "explanation")}
+JOINT = replace(PAPER, ask={**PAPER.ask, **_BOTH})  # the paper's words but for one question of rating and explanation
 STYLES: Mapping[str, Words] = {"paper": PAPER, "official_code": OFFICIAL_CODE}

@@ -37,6 +37,8 @@ class Recipe:
         gamma: exponent of the focal factor; 0 is cross-entropy.
         norm: what the loss is divided by, one of `losses.NORMS`.
         bf16: whether products are computed in bfloat16, where there is a GPU.
+        keep: weights of the `best` epoch by validation, or of the `last` one: where the rate falls to zero and some
+            hundred examples judge, the differences between late epochs are chance.
         patience: epochs without a better score after which training ends; 0 never ends it.
         checkpoint_steps, checkpoint_seconds: a checkpoint after so many steps or seconds, and after every epoch; 0: no.
         draws: how many drawings of rows there are; epochs take turns. 0 draws anew for every epoch.
@@ -57,6 +59,7 @@ class Recipe:
     gamma: float = 2.0
     norm: str = "tokens"
     bf16: bool = True
+    keep: str = "best"
     patience: int = 0
     checkpoint_steps: int = 0
     checkpoint_seconds: float = 600.0
@@ -69,6 +72,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise TrainingError(f"schedule is '{self.schedule}'; known: {', '.join(SCHEDULES)}")
+        if self.keep not in ("best", "last"):
+            raise TrainingError(f"keep is '{self.keep}'; known: best, last")
         if self.norm not in NORMS:
             raise TrainingError(f"norm is '{self.norm}'; known: {', '.join(NORMS)}")
         if self.epochs < 0 or self.accumulate < 1 or self.lr <= 0:

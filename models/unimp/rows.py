@@ -56,10 +56,12 @@ class InputRows(nn.Module):
         text: how many text ids there are.
         new: how many ids follow them.
         width: width of a row.
+        scale: factor on rows that are read.
     """
 
-    def __init__(self, text: int, new: int, width: int) -> None:
+    def __init__(self, text: int, new: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.text = nn.Embedding(text, width)
         self.new = nn.Embedding(new, width)
         self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
@@ -74,7 +76,8 @@ class InputRows(nn.Module):
         count = self.text.num_embeddings
         old = self.text(ids.clamp(max=count - 1))
         own = functional.embedding((ids - count).clamp(min=0), self.table())
-        return torch.where((ids >= count).unsqueeze(-1), own, old)
+        read = torch.where((ids >= count).unsqueeze(-1), own, old)
+        return read if self.scale == 1.0 else read * self.scale
 
 
 class OutputRows(nn.Module):

@@ -15,6 +15,7 @@ from unimp import folders
 from unimp.answering import Answering
 from unimp.errors import UnimpError
 from unimp.options import Options
+from unimp.processes import Processes
 from unimp.shop import Example, Items, Shop
 from unimp.system import System
 from unimp_bench.dataset import Catalogue
@@ -46,6 +47,7 @@ class UniMP(Options):
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    budgeted: ClassVar[bool] = False  # its stages last as long as `effort` and the preset say
     examples_a_part: ClassVar[int] = _ROWS
 
     def __post_init__(self) -> None:
@@ -65,7 +67,8 @@ class UniMP(Options):
         return Options(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Options)})
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
-        """Make all parts and train on every task at hand."""
+        """Make all parts and train on every task at hand, in one process."""
+        _alone()
         shop = shop_of(data)
         system = System(self.options, seed=context.seed)
         with _Told(context.progress) as told:
@@ -80,12 +83,14 @@ class UniMP(Options):
 
     def pretrain(self, data: Mapping[str, TaskData], folder: Path, context: Context) -> None:
         """Make what all variants share: tokenizer, tower, patch tokens, picture codes, a body that can read."""
+        _alone()
         system = System(self.options, seed=context.seed)
         with _Told(context.progress) as told:
             _in_one_line(system.pretrain)(shop_of(data), folder, told)
 
     def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Learn the catalogue and the users of held-out domains, in the mode of `new_domain`."""
+        _alone()
         shop = shop_of(data)
         catalogue = next(iter(data.values())).catalogue
         system = self._system if self._folder is None else self._opened(catalogue, context)
@@ -127,6 +132,15 @@ class UniMP(Options):
             self._view = view
         assert self._system is not None, "nothing was fitted"
         return self._system
+
+
+def _alone() -> None:
+    """A run of the benchmark is one process: its folders, records and answers have one writer."""
+    if Processes.here().count > 1:
+        raise ConfigError(
+            "unimp: unimp-bench runs in one process; train with `torchrun -m unimp.train`, answer with "
+            "`python -m unimp.predict`, score with `unimp-bench score`"
+        )
 
 
 def _answers(answering: Answering, task: str, asked: list[Example], view: Catalogue) -> pl.DataFrame | ScoreBlock:

@@ -29,7 +29,8 @@ class Style:
     """What a sequence shows.
 
     Args:
-        history: most items of a history that are read.
+        history: most items of a history that are read in full.
+        earlier: most items before those, of which id and rating alone are read.
         context: what of the history is learned, one of `CONTEXTS`.
         ratings, whys: whether history items show the user's rating and explanation.
         pictures: whether `<image>` is written.
@@ -41,6 +42,7 @@ class Style:
     """
 
     history: int = 5
+    earlier: int = 0
     context: str = "id"
     ratings: bool = True
     whys: bool = False
@@ -141,20 +143,28 @@ class Writer:
         named = Piece.of(self.vocabulary.item(item), item, learned)
         return Piece.of(self._text(f" {self.style.words.name}"), item) + named
 
-    def chunk(self, item: int, rating: float, why: str | None) -> Piece:
-        """One item of a history."""
+    def chunk(self, item: int, rating: float, why: str | None, bare: bool = False) -> Piece:
+        """One item of a history; a `bare` one is its id and rating alone."""
         style, vocabulary = self.style, self.vocabulary
         attributes, name = style.context in ("attributes", "both"), style.context in ("id", "both")
-        piece = self._image(item) + self._body(item, attributes) + self._name(item, name)
+        piece = self._name(item, name)
+        if not bare:
+            piece = self._image(item) + self._body(item, attributes) + piece
         if style.ratings and not np.isnan(rating):
             rate = vocabulary.rate(int(np.floor(rating + 0.5)))
             piece += Piece.of(self._text(f" {style.words.rating}"), item) + Piece.of([rate], item, name)
-        if style.whys and why:
+        if style.whys and why and not bare:
             piece += Piece.of(self._text(f" {style.words.why} {why}")[: style.most_words], item)
-        return piece + Piece.of([vocabulary.chunk_end], item)
+        piece += Piece.of([vocabulary.chunk_end], item)
+        if bare:
+            piece.items = [-1] * len(piece.ids)  # the picture would tell the id that is to be told from other items
+        return piece
 
     def question(self, task: str, example: Example) -> Piece:
-        """What is asked, up to and with `<answer>`; -2 marks ids that see the history's last picture."""
+        """What is asked, up to and with `<answer>` and what leads to a rating.
+
+        -2 marks ids that see the history's last picture.
+        """
         before, after, middle = self.style.words.ask[task], "", Piece([], [], [], [])
         if "{target}" in before:
             before, after = before.split("{target}")
@@ -168,10 +178,11 @@ class Writer:
         elif "{query}" in before:
             before = before.replace("{query}", example.query or "Unknown")
         last = middle.items[-1] if middle.items else -2
+        # A rating is asked for in the words that it stands behind all through the history.
+        lead = self._text(f" {self.style.words.rating}") if task == "preference" and not self.style.joint else ()
         piece = Piece.of(self._text(before.strip()), -2) if before.strip() else Piece([], [], [], [])
-        return (
-            piece + middle + Piece.of([*self._text(f" {after.strip()}" if after else ""), self.vocabulary.answer], last)
-        )
+        asked = self._text(f" {after.strip()}" if after else "")
+        return piece + middle + Piece.of([*asked, self.vocabulary.answer, *lead], last)
 
     def answer(self, task: str, example: Example) -> list[int]:
         """Ids of the answer; closed by the end id where its length is not fixed."""
@@ -198,11 +209,13 @@ class Writer:
     def trunk(self, history: Ints, ratings: NDArray[np.float32], whys: Sequence[str | None], spare: int = 0) -> Row:
         """A row that holds the last items of a history, as many as the style shows and as find a place.
 
+        The earlier ones of them stand there bare.
+
         `spare` ids are kept free for questions.
         """
-        shown = min(len(history), self.style.history)
-        first = len(history) - shown
-        chunks = [self.chunk(int(history[k]), float(ratings[k]), whys[k]) for k in range(first, len(history))]
+        full = len(history) - min(len(history), self.style.history)
+        first = max(full - self.style.earlier, 0)
+        chunks = [self.chunk(int(history[k]), float(ratings[k]), whys[k], k < full) for k in range(first, len(history))]
         dropped = 0
         while chunks and 1 + spare + sum(len(c.ids) for c in chunks) > self.style.longest:
             chunks.pop(0)

@@ -1,4 +1,4 @@
-"""Rows that are learned before and beside the users' own: plain text, captions, pictures from retrieved items.
+"""Rows that are learned before and beside the users' own: text, captions, bare histories, pictures from other items.
 
 Each is a `Rows` in the sense of the training loop: numbered rows, the same for the same number and epoch.
 """
@@ -16,6 +16,7 @@ from unimp.shop import Example, Ints, Shop
 
 Ids = NDArray[np.int32]
 BLOCK = 256  # ids of text in a row
+BARE = 6  # ids of a bare item, about: its name, its rating, the end
 
 
 class Text(Rows):
@@ -69,6 +70,29 @@ class Captions(Rows):
         """The row of an item."""
         nothing = np.full(1, np.nan, dtype=np.float32)
         return [self.writer.trunk(np.array([number]), nothing, [None])]
+
+
+class Histories(Rows):
+    """One user a row: the last items of the log by their ids alone, with ratings, each learned from those before.
+
+    `writer` must be of context `id` and a style with earlier items only: a history takes a fifth of the ids so, and
+    nothing but other items is there to tell the next from.
+    """
+
+    def __len__(self) -> int:
+        return self.shop.log.users
+
+    def lengths(self) -> NDArray[np.int64]:
+        """About a chunk's ids an item."""
+        return 1 + BARE * np.minimum(np.diff(self.shop.log.offsets), self.writer.style.earlier)
+
+    def row(self, number: int, epoch: int) -> list[Row]:
+        """The row of a user; of a long history another stretch each epoch."""
+        log, most = self.shop.log, self.writer.style.earlier
+        first, last = int(log.offsets[number]), int(log.offsets[number + 1])
+        begin = first + int(rng_of(self.seed, epoch, number, 6).integers(0, max(last - first - most, 0) + 1))
+        shown = slice(begin, min(begin + most, last))
+        return [self.writer.trunk(log.item[shown], log.rating[shown], log.why[shown])]
 
 
 class Pictures(Rows):

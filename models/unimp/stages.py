@@ -2,6 +2,7 @@
 
     language            a body from nothing learns to read
     captions            pictures meet words
+    histories           what follows what, by ids alone
     multi_task          all tasks of the log together
     <task>              fine-tuning for one task, by strategy
     image_generation    codes from retrieved items (eq. 9)
@@ -23,19 +24,22 @@ from torch import Tensor
 from unimp import keeping
 from unimp import parts as making
 from unimp.batching import Plan, Rows
+from unimp.decisions import Decisions, chances_of_items, scale, threshold
 from unimp.errors import CheckpointError
 from unimp.loading import continued
 from unimp.shop import Shop
-from unimp.sources import Captions, Pictures, Text, log_examples
+from unimp.sources import Captions, Histories, Pictures, Text, log_examples
 from unimp.trainable import ROWS_NEW, part_of, parts_of
 from unimp.training import Outcome, Progress, Recipe, train
-from unimp.validation import Validation
+from unimp.validation import Validation, true_ratings
 
 if TYPE_CHECKING:
     from unimp.system import System
 
 TUNED = ("recommendation", "search", "preference", "selection")  # tasks whose answers are one id at a time
 TUNING_EPOCHS, TUNING_RATE = 6, 0.1
+_BARE = 50  # items of a bare history
+_SETTLED = 1000  # examples of a task by which decisions are made
 _READING = ("body.", "embed.text.", "head.text.")
 _CONTINUED = ("recommendation", "search", "selection", "preference", "explanation")  # reference order: section 7.1
 
@@ -59,6 +63,7 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
             parts=trained,
             report=tell,
             record=system.record,
+            shard=system.shard,
             **more,
         )
 
@@ -70,7 +75,7 @@ def language(system: System, shop: Shop) -> None:
     budget, made = system.options.budget, system.parts_folder / "language.safetensors"
     if not budget.scratch or system.options.text_weights is not None:
         return
-    if not made.is_file():
+    if not system.team.agree(made.is_file()):
         texts = making.language_texts(shop, system.parts.encoder)
         rows = Text(shop, system.writer, texts, budget.tokens, system.seed)
         recipe = Recipe(
@@ -81,8 +86,7 @@ def language(system: System, shop: Shop) -> None:
         train_stage(system, "language", rows, recipe, parts_of(system.model.config, "language") - ROWS_NEW)
         system.folder = keep
         learned = {k: v for k, v in system.model.state_dict().items() if k.startswith(_READING)}
-        with keeping.writing(system.parts_folder):
-            keeping.write_weights(made, learned)
+        system.team.once(lambda: keeping.write_weights(made, learned))
     read = keeping.read_weights(made)
     wanted = {k: v.shape for k, v in system.model.state_dict().items() if k.startswith(_READING)}
     if wanted != {k: v.shape for k, v in read.items()}:
@@ -111,6 +115,28 @@ def caption(system: System, shop: Shop) -> None:
     train_stage(system, "captions", rows, recipe, trained)
 
 
+def histories(system: System, shop: Shop) -> None:
+    """Let a body from nothing meet users: the next id of a bare history, and what they will think of it.
+
+    A published body brings what attention needs to find a weak signal among hundreds of ids. One of three layers does
+    not: in full sequences the ratings it answers are all alike after half a million ids, in bare ones they follow the
+    true ones (correlation 0.2) after the first 90,000.
+    """
+    budget = system.options.budget
+    if not (budget.scratch and budget.history_epochs):
+        return
+    style = dataclasses.replace(system.style, context="id", history=0, earlier=_BARE)
+    rows = Histories(shop, system.writer_of(style), Plan({}, budget.tokens), system.seed)
+    recipe = Recipe(
+        epochs=system.options.times(budget.history_epochs),
+        lr=budget.history_lr,
+        gamma=0.0,
+        warmup=0.05,
+        decay_body=True,
+    )
+    train_stage(system, "histories", rows, recipe, parts_of(system.model.config, "multi_task", scratch=True))
+
+
 def plan_of(system: System, tasks: Sequence[str]) -> Plan:
     """What an epoch asks of these tasks."""
     budget = system.options.budget
@@ -137,7 +163,7 @@ def multi_task(system: System, shop: Shop) -> None:
     learned = [task for task in system.tasks if task != "image_generation"]
     if not learned:
         return
-    recipe = recipe_of(system)
+    recipe = recipe_of(system, keep="last" if system.options.budget.scratch else "best")
     plan = plan_of(system, learned)
     more: dict[str, Any] = {}
     if system.options.strategy == "continue":
@@ -176,7 +202,7 @@ def fine_tune(system: System, shop: Shop) -> None:
             draws=1 if efficient else 0,
             cached_hidden=efficient,
         )
-        before = watch(system.model)[watch.select]
+        before = system.team.agree(watch(system.model)[watch.select])
         train_stage(
             system,
             task,
@@ -185,7 +211,7 @@ def fine_tune(system: System, shop: Shop) -> None:
             trained,
             **watch.asked(),
         )
-        after = watch(system.model)[watch.select]
+        after = system.team.agree(watch(system.model)[watch.select])
         # Validation decides whether the task's own weights are taken at all.
         if (after > before) == watch.higher and after != before:
             system.heads[task] = _changed(system, start)
@@ -207,6 +233,33 @@ def _tuned_questions(task: str) -> int:
     return {"selection": 1, "recommendation": 0}.get(task, 3)
 
 
+def settle(system: System, shop: Shop) -> None:
+    """Settle on validation how ratings are scaled and which candidates are taken."""
+    if not system.options.settle:
+        return
+    scaled: tuple[float, float] | None = None
+    chosen: tuple[float, float] | None = None
+    decoder = system.decoder()
+    asked_of = [task for task in ("preference", "selection") if task in system.tasks]
+    examples = Validation(system, shop, asked_of, most=_SETTLED).examples
+    if rated := examples.get("preference"):
+        with system.tuned("preference"):
+            expected, _ = decoder.rate(rated)
+        scaled = scale(expected, true_ratings(rated))
+    by = "labels"
+    if asked := examples.get("selection"):
+        with system.tuned("selection"):
+            _, scores = decoder.choose(asked)
+        chosen = threshold(scores, asked)
+        if "recommendation" in system.tasks and system.vocabulary.levels == 1:
+            with system.tuned("recommendation"):
+                ranked = decoder.rank("recommendation", asked)
+            other = threshold(chances_of_items(ranked, asked), asked)
+            if chosen is not None and other is not None and other[1] > chosen[1]:
+                chosen, by = other, "items"
+    system.decisions = system.team.agree(Decisions(scaled, chosen[0] if chosen else None, by))
+
+
 def pictures(system: System, shop: Shop) -> None:
     """Learn picture codes from retrieved items, in weights of the task's own."""
     if "image_generation" not in system.tasks or system.parts.codes is None:
@@ -222,7 +275,8 @@ def pictures(system: System, shop: Shop) -> None:
     )
     if not asked:
         return
-    found = system.timed("retrieval", lambda: system.retrieve(asked, [e.answer_items[0] for e in asked]))
+    never = [e.answer_items[0] for e in asked]
+    found = system.timed("retrieval", lambda: system.team.once(lambda: system.retrieve(asked, never)))
     trained = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
     start = _weights_of(system, trained)
     train_stage(
@@ -245,7 +299,11 @@ def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
         system,
         "new_domain",
         Rows(shop, system.writer, plan_of(system, learned), system.seed),
-        recipe_of(system, epochs=system.options.times(system.options.adapt_epochs or budget.adapt_epochs)),
+        recipe_of(
+            system,
+            epochs=system.options.times(system.options.adapt_epochs or budget.adapt_epochs),
+            keep="last" if budget.scratch else "best",
+        ),
         parts if system.options.new_domain == "finetune_all" else ROWS_NEW,
         **watch.asked(),
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from unimp import precision
 from unimp.batch import PADDING, Batch
 from unimp.modeling import Unimp, visible_pictures
 
@@ -55,24 +56,26 @@ class Stream:
         """
         given = patches(batch.pictures) if len(batch.pictures) else None
         batch = batch.to(model.device)
-        latents = model.latents(given.to(model.device) if given is not None else None)
+        with precision.products(model.device):
+            latents = model.latents(given.to(model.device) if given is not None else None)
         visible = None
         if model.config.fusion == "cross_attention" and not model.config.exclusive:
             visible = visible_pictures(batch, batch.allowed())
         mask = (batch.segments != PADDING).long()
         keys: dict[int, tuple[Tensor, Tensor]] = {}
         cache = DynamicCache(config=model.config.text) if going_on else None
-        hidden = model.hidden(
-            batch.ids,
-            latents=latents,
-            slots=batch.slots,
-            which=batch.which,
-            positions=batch.positions,
-            mask=mask,
-            visible=visible,
-            keys=keys,
-            cache=cache,
-        )
+        with precision.products(model.device):
+            hidden = model.hidden(
+                batch.ids,
+                latents=latents,
+                slots=batch.slots,
+                which=batch.which,
+                positions=batch.positions,
+                mask=mask,
+                visible=visible,
+                keys=keys,
+                cache=cache,
+            )
         seen = visible[:, -1:] if visible is not None else None
         position = batch.positions[:, -1:] + 1
         return cls(model, latents, hidden[:, -1], batch.slots[:, -1:], seen, mask, position, keys, cache)
@@ -85,17 +88,18 @@ class Stream:
         assert self.cache is not None, "the stream was begun with going_on=False"
         blind = self.visible is None and not bool((self.slots >= 0).any())  # blocks cannot look for nobody
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
-        hidden = self.model.hidden(
-            ids.unsqueeze(1),
-            latents=self.latents[:0] if blind else self.latents,
-            slots=self.slots,
-            which=torch.full_like(self.slots, -1),
-            positions=self.position,
-            mask=self.mask,
-            visible=self.visible,
-            keys=self.keys,
-            cache=self.cache,
-        )
+        with precision.products(self.model.device):
+            hidden = self.model.hidden(
+                ids.unsqueeze(1),
+                latents=self.latents[:0] if blind else self.latents,
+                slots=self.slots,
+                which=torch.full_like(self.slots, -1),
+                positions=self.position,
+                mask=self.mask,
+                visible=self.visible,
+                keys=self.keys,
+                cache=self.cache,
+            )
         self.last, self.position = hidden[:, -1], self.position + 1
 
     def take(self, rows: Tensor) -> None:

@@ -9,8 +9,6 @@ Parts and stages leave what they made in the working folder; a killed training g
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,17 +20,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unimp import keeping, stages
-from unimp import parts as making
-from unimp.content import content_features, rows_from_content, semantic_codes
+from unimp import keeping, precision, requests, stages, standing
+from unimp.content import content_features, fill_rows
+from unimp.decisions import Decisions
 from unimp.decoding import Decoder
 from unimp.errors import CheckpointError, TrainingError, UnimpError
 from unimp.heads import Tuned
-from unimp.item_text import UNKNOWN
+from unimp.modeling import Unimp
 from unimp.options import Options
-from unimp.parts import Parts, Report
+from unimp.parts import Report
+from unimp.processes import Processes
 from unimp.published import load_model
-from unimp.quiet import quiet
 from unimp.retrieval import retrieved
 from unimp.sequence import Style, Writer
 from unimp.shop import TASKS, Example, Ints, Items, Shop
@@ -40,7 +38,6 @@ from unimp.training import Outcome, Record
 from unimp.vocabulary import Vocabulary
 
 _ITEM_TABLES = ("embed.new.weight", "head.new.weight")
-FACTS = "unimp.json"
 T = TypeVar("T")
 
 
@@ -52,12 +49,15 @@ def silent(stage: str, share: float, words: str) -> None:
 class System:
     """A UniMP system for one catalogue.
 
-    `heads` are output rows of new ids per task, where a task has its own; `seconds` what each stage took.
+    `heads` are output rows of new ids per task, where a task has its own; `seconds` what each stage took. In a launch
+    of several processes (`team`) each has a system and calls the same methods in the same order; only the first writes
+    and reports. With `shard` they share out the weights while a stage is trained (FSDP2).
     """
 
     options: Options
     seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    team: Processes = field(default_factory=Processes.here)
+    shard: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -65,6 +65,7 @@ class System:
     tasks: tuple[str, ...] = ()  # that were learned
     domains: frozenset[str] = frozenset()  # that somebody bought from in training; pictures come from no other
     notes: list[str] = field(default_factory=list)  # what a user should know of the data
+    decisions: Decisions = field(default_factory=Decisions)
     report: Report = silent
     record: Record | None = None
 
@@ -91,7 +92,7 @@ class System:
         Raises:
             TrainingError, CheckpointError, UnimpError: in one line, what to do.
         """
-        self.report, self.record, self.folder = report, record, folder
+        self._tell(report, record, folder)
         wanted = [task for task in shop.tasks if not tasks or task in tasks]
         chosen = wanted if self.options.learn == "all" else self.options.learn.split(",")
         if unknown := sorted(set(chosen) - set(TASKS)):
@@ -100,14 +101,32 @@ class System:
         if not self.tasks:
             raise TrainingError("there is nothing to learn: no task has training examples")
         torch.manual_seed(self.seed)
+        self._begin(shop)
         self.item_ids = shop.items.ids
         self.domains = domains_of(shop)
         self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
         stages.language(self, shop)
         stages.caption(self, shop)
+        stages.histories(self, shop)
         stages.multi_task(self, shop)
         stages.fine_tune(self, shop)
+        stages.settle(self, shop)
         stages.pictures(self, shop)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.team.device
+
+    def _tell(self, report: Report, record: Record | None, folder: Path) -> None:
+        """Begin something in a folder; only the first process speaks of it."""
+        self.report, self.record, self.folder = (report if self.team.main else silent), record, folder
+
+    def _begin(self, shop: Shop, *, adapting: bool = False) -> None:
+        """Refuse a folder that not all processes see or that was begun for something else."""
+        self.team.see(self.folder)
+        request = requests.training(self.options, self.seed, self.tasks, shop, adapting=adapting)
+        self.team.once(lambda: requests.same_training(self.folder, request))
 
     def timed(self, stage: str, work: Callable[[], T]) -> T:
         """Do a stage's work, book its seconds and tell of its end."""
@@ -119,48 +138,15 @@ class System:
 
     def pretrain(self, shop: Shop, folder: Path, report: Report = silent) -> None:
         """Make only the parts that every variant of a system shares, in `folder`."""
-        self.report, self.record, self.folder = report, None, folder
+        self._tell(report, None, folder)
         self.tasks, self.item_ids = shop.tasks, shop.items.ids
         torch.manual_seed(self.seed)
         self._stand(shop, folder)
         stages.language(self, shop)
 
     def _stand(self, shop: Shop, folder: Path) -> None:
-        making.need_weights(self.options)
-        folder.mkdir(parents=True, exist_ok=True)
-        keeping.same_catalogue(folder, shop.items)
-        options, seed, report = self.options, self.seed if not self.options.pretrained else 0, self.report
         self.parts_folder = folder
-        encoder = self.timed("tokenizer", lambda: making.make_tokenizer(shop, options, folder / "tokenizer"))
-        tower = features = tokens = codes = None
-        if options.model_fusion != "none":
-            tower = self.timed(
-                "vision tower",
-                lambda: making.make_tower(shop.items, encoder, options, seed, folder / "tower", report, self.device),
-            )
-        if tower is not None:
-            features = self.timed(
-                "patch tokens",
-                lambda: making.make_features(shop.items, tower, folder / "features", report, self.device),
-            )
-        if "image_generation" in self.tasks:
-            tokens, codes = self.timed(
-                "image tokenizer",
-                lambda: making.make_codes(shop.items, options, seed, folder / "images", report, self.device),
-            )
-        if tower is None and options.model_fusion != "none":
-            self.notes.append("no pictures: the text path alone is trained, and every picture reads as absent")
-        if nameless := sum(title == UNKNOWN for title in shop.items.titles):
-            self.notes.append(f"{nameless} items without a title read '{UNKNOWN}'")
-        self.parts = Parts(encoder, tower, features, tokens, codes, len(shop.items))
-        semantic, codebook = None, 0
-        if options.item_ids == "semantic":
-            bodies = encoder.encode([f" {body}" for body in shop.items.bodies])
-            bought = np.isin(np.arange(len(shop.items)), shop.log.item)
-            semantic, codebook = semantic_codes(self.parts, bodies, bought, folder / "semantic", seed)
-        levels = semantic.shape[1] if semantic is not None else 1
-        config = making.config_of(shop, options, self.parts, levels, codebook)
-        self.model = making.new_model(config, options, self.seed)
+        self.model, self.parts, semantic = standing.stand(self, shop, folder)
         self._furnish(shop.items, semantic)
 
     def _furnish(self, items: Items, semantic: Ints | None) -> None:
@@ -177,16 +163,7 @@ class System:
                 seen = self.parts.features.means()
             self.model.content.furnish(self.bodies, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
-        options = self.options
-        self.style = Style(
-            history=options.history or options.budget.history,
-            context=options.context_target,
-            ratings=options.ratings,
-            whys=options.whys,
-            pictures=self.parts.features is not None,
-            image_places=options.image_places,
-            longest=int(getattr(self.model.config.text, "max_position_embeddings", 2048)),
-        )
+        self.style = standing.style_of(self.options, self.model.config, pictures=self.parts.features is not None)
         self.writer = self.writer_of(self.style)
 
     def writer_of(self, style: Style) -> Writer:
@@ -216,7 +193,8 @@ class System:
             report: told of progress.
             record: given the learning curve.
         """
-        self.report, self.record, self.folder = report, record, folder
+        self._tell(report, record, folder)
+        self._begin(shop, adapting=True)
         self.domains = domains_of(shop)
         held_out = np.array([domain in self.domains for domain in shop.items.domains])
         self.timed("rows from content", lambda: self._rows_from_content(~held_out))
@@ -231,22 +209,17 @@ class System:
     def _rows_from_content(self, known: NDArray[np.bool_]) -> None:
         if self.vocabulary.levels > 1 or self.model.content is not None:
             return  # new items have a name or content already
-        features = content_features(self.parts, self.bodies)
-        first = self.vocabulary.item_ids.start - self.vocabulary.text
-        with torch.no_grad():
-            tables: list[Tensor] = [self.model.embed.new.weight, self.model.head.new.weight]
-            # A task's own rows of items would else come back when it is asked.
-            tables += [w for own in self.heads.values() for name, w in own.items() if name in _ITEM_TABLES]
-            for table in tables:
-                rows = table[first : first + len(known)]
-                made = rows_from_content(features, rows.cpu().float().numpy()[known], known)
-                rows[torch.from_numpy(~known)] = torch.from_numpy(made[~known]).to(rows)
+        tables: list[Tensor] = [self.model.embed.new.weight, self.model.head.new.weight]
+        # A task's own rows of items would else come back when it is asked.
+        tables += [w for own in self.heads.values() for name, w in own.items() if name in _ITEM_TABLES]
+        fill_rows(tables, self.vocabulary, content_features(self.parts, self.bodies), known)
 
     # Asking
 
-    def decoder(self) -> Decoder:
-        """A decoder of the model as it is now."""
-        return Decoder(self.model, self.writer, self.parts.patches, self.parts.has_picture, searched=self.shown)
+    def decoder(self, model: Unimp | None = None) -> Decoder:
+        """A decoder of the model as it is now, or of another one of this catalogue."""
+        parts = self.parts
+        return Decoder(model or self.model, self.writer, parts.patches, parts.has_picture, searched=self.shown)
 
     @property
     def shown(self) -> NDArray[np.bool_]:
@@ -276,30 +249,7 @@ class System:
         Raises:
             CheckpointError: the disk is full or not writable.
         """
-        with keeping.writing(folder):
-            self._write(folder)
-
-    def _write(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with quiet():
-            self.model.save_pretrained(folder / "model")
-        for task, changed in self.heads.items():
-            keeping.write_weights(folder / f"{task}.safetensors", changed)
-        keeping.save_parts(self.parts, self.parts_folder, folder)
-        if self.semantic is not None:
-            keeping.write_weights(folder / "semantic.safetensors", {"codes": torch.from_numpy(self.semantic)})
-        facts = {
-            "options": dataclasses.asdict(self.options),
-            "seed": self.seed,
-            "tasks": list(self.tasks),
-            "seconds": self.seconds,
-            "domains": sorted(self.domains),
-            "items": len(self.item_ids),
-            "catalogue": keeping.catalogue_hash(self.item_ids),
-            "heads": sorted(self.heads),
-            "parameters": keeping.sizes(self.model, self.parts),
-        }
-        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        self.team.once(lambda: keeping.save(self, folder))
 
     @classmethod
     def load(cls, folder: Path, items: Items, work: Path, report: Report = silent) -> System:
@@ -314,7 +264,7 @@ class System:
         Raises:
             CheckpointError: the folder is not whole, or of another catalogue.
         """
-        facts = keeping.read_facts(folder / FACTS)
+        facts = keeping.read_facts(folder / keeping.FACTS)
         if facts["catalogue"] != keeping.catalogue_hash(items.ids):
             raise CheckpointError(
                 f"{folder} was trained on another catalogue ({facts['items']} items, here {len(items)}); fit it again"
@@ -325,13 +275,15 @@ class System:
         system.domains = frozenset(facts["domains"])
         system.parts_folder = folder
         system.report = report
-        system.model = load_model(folder / "model", items=len(items))
+        model = load_model(folder / "model", items=len(items), dtype=torch.float32)
+        system.model = precision.halved(model, options, system.device)
         nn.Module.to(system.model, system.device)  # the library's own wrapper has lost its type
         system.parts = keeping.load_parts(folder, items, options, work, report, system.device)
         semantic = None
         if (folder / "semantic.safetensors").is_file():
             semantic = keeping.read_weights(folder / "semantic.safetensors")["codes"].numpy()
         system._furnish(items, semantic)
+        system.decisions = Decisions.of(facts["decisions"])
         system.heads = {task: keeping.read_weights(folder / f"{task}.safetensors") for task in facts["heads"]}
         return system
 

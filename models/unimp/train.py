@@ -1,6 +1,13 @@
 """`python -m unimp.train --data data/NAME --out FOLDER`: training on a machine without the toolkit.
 
-A killed training goes on where it was when it is started again with the same arguments.
+A killed training goes on where it was when it is started again with the same arguments; other arguments are refused
+while its folder, FOLDER.work, is there. Several processes, with a copy of the model each or with shares of it:
+
+    torchrun --nproc_per_node 8 -m unimp.train --data data/NAME --out FOLDER [--shard]
+    accelerate launch --multi_gpu --num_processes 8 -m unimp.train --data data/NAME --out FOLDER
+    accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 -m unimp.train --data data/NAME --out FOLDER
+
+Without GPUs take torchrun: `accelerate launch` starts one process there unless it is given one of these flags.
 """
 
 from __future__ import annotations
@@ -16,8 +23,11 @@ from pathlib import Path
 
 from unimp import folders
 from unimp.errors import UnimpError
+from unimp.keeping import FACTS, writing
 from unimp.options import Options
-from unimp.system import FACTS, System
+from unimp.processes import Processes, asked_to_shard
+from unimp.shop import Shop
+from unimp.system import System
 
 ADAPTED = "new_domain"  # folder of the system that learned held-out domains
 
@@ -75,38 +85,70 @@ class Told:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train on a built dataset folder; 0 if all went well."""
-    parser = argparse.ArgumentParser(prog="python -m unimp.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m unimp.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="a built dataset folder")
     parser.add_argument("--out", type=Path, required=True, help="where the trained system goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", default="all", help="comma-separated, or all")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option; may be repeated")
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="several processes share out weights, gradients and moments (FSDP2) instead of each holding them all",
+    )
     asked = parser.parse_args(arguments)
+    team = Processes.here()
     try:
-        if (asked.out / FACTS).is_file():
-            raise UnimpError(f"{asked.out} holds a trained system already; give another --out")
-        train(asked.data, asked.out, options_of(asked.set), asked.seed, asked.tasks)
+        options, shard = team.in_turn(lambda: (options_of(asked.set), asked.shard or asked_to_shard()))
+        train(asked.data, asked.out, options, asked.seed, asked.tasks, shard=shard)
     except UnimpError as problem:
-        sys.stderr.write(f"error: {problem}\n")
+        if team.main or not problem.shared:
+            sys.stderr.write(f"error: {'' if team.main else f'process {team.rank}: '}{problem}\n")
+        if problem.shared:
+            team.wait()  # else the launcher might end the first process before it has spoken
+            team.part()
         return 1
+    team.part()
     return 0
 
 
-def train(data: Path, out: Path, options: Options, seed: int, tasks: str = "all") -> None:
-    """Train, and adapt a copy to held-out domains where the dataset has any; `out` appears when all is done."""
-    work, draft = out.with_name(out.name + ".work"), out.with_name(out.name + ".part")
-    shutil.rmtree(draft, ignore_errors=True)
-    system = System(options, seed=seed)
+def train(data: Path, out: Path, options: Options, seed: int, tasks: str = "all", *, shard: bool = False) -> None:
+    """Train, and adapt a copy to held-out domains where the dataset has any; `out` appears when all is done.
+
+    All processes of a launch call it.
+
+    Raises:
+        UnimpError: `out` is there already, or what `System.fit` raises.
+    """
+    system = System(options, seed=seed, shard=shard)
+    team, work, draft = system.team, out.with_name(out.name + ".work"), out.with_name(out.name + ".part")
+    shop = team.in_turn(lambda: _begun(data, out, draft))
     told = Told()
     wanted = () if tasks == "all" else tuple(tasks.split(","))
-    system.fit(folders.read_folder(data), work / "fit", report=told, tasks=wanted)
+    system.fit(shop, work / "fit", report=told, tasks=wanted)
     system.save(draft)
     held_out = folders.read_folder(data, new_domains=True)
     if len(held_out.log.item):
         system.adapt(held_out, work / "adapt", report=told)
         system.save(draft / ADAPTED)
-    draft.replace(out)
-    shutil.rmtree(work)
+    team.once(lambda: _finished(out, draft, work))
+
+
+def _begun(data: Path, out: Path, draft: Path) -> Shop:
+    """What is learned from, where nothing stands in the way."""
+    if (out / FACTS).is_file():
+        raise UnimpError(f"{out} holds a trained system already; give another --out")
+    shop = folders.read_folder(data)
+    shutil.rmtree(draft, ignore_errors=True)
+    return shop
+
+
+def _finished(out: Path, draft: Path, work: Path) -> None:
+    with writing(out):
+        draft.replace(out)
+        shutil.rmtree(work)
 
 
 if __name__ == "__main__":

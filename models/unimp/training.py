@@ -9,30 +9,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from unimp import memory, trainable
-from unimp.batch import Batch
+from unimp import memory, precision, trainable
 from unimp.batching import Plan, Rows
-from unimp.books import State, Teller
+from unimp.books import State, Teller, broken
 from unimp.errors import TrainingError
 from unimp.loading import Load, Loader, Patches, in_background, own, steps_of
 from unimp.logs import Log
 from unimp.modeling import Unimp
+from unimp.processes import Processes
 from unimp.recipe import Outcome, Progress, Recipe, Record
 from unimp.resuming import Keeper
 from unimp.sequence import KINDS
-from unimp.stepping import LossStep
+from unimp.sharding import Copies, Shares
+from unimp.stepping import Hidden
 
 __all__ = ["Outcome", "Progress", "Recipe", "Record", "train"]
 
@@ -54,6 +52,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
     record: Record | None = None,
     accelerator: Accelerator | None = None,
+    shard: bool = False,
 ) -> Outcome:
     """Train parts of a model in place; a run that was stopped goes on where its last checkpoint in `folder` stands.
 
@@ -73,6 +72,7 @@ def train(
         report: told of every step.
         record: given figures every `log_steps` steps and after each epoch.
         accelerator: processes and device; by default those of the launch.
+        shard: several processes share out every weight (FSDP2) instead of each holding a copy.
 
     Raises:
         TrainingError: the loss is not a number, the disk is full, there is nothing to learn from.
@@ -81,12 +81,16 @@ def train(
     trainable.choose(model, parts)
     if recipe.cached_hidden and not all(name.startswith("head.") for name in trainable.trained(model)):
         raise TrainingError("cached_hidden trains output rows alone; choose stage efficient or turn it off")
+    precision.need_whole(model)
+    team = Processes.here()
     if accelerator is None:
-        # A batch without pictures leaves resampler and blocks out; DDP must not wait for their gradients.
-        accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise TrainingError(f"{accelerator.distributed_type.value} is not supported; launch plain data parallelism")
-    run = _Run(model, rows, recipe, patches, has_picture, folder, stage, accelerator)
+        # A batch may leave weights out; DDP must not wait for their gradients.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        accelerator = Accelerator(cpu=team.device.type == "cpu", kwargs_handlers=[unused])
+    if accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise TrainingError(f"{accelerator.distributed_type.value} is not supported; launch DDP or FSDP2")
+    shard = team.count > 1 and (shard or accelerator.distributed_type == DistributedType.FSDP)
+    run = _Run(model, rows, recipe, patches, has_picture, folder, stage, accelerator, team, shard)
     run.plan_of_epoch, run.report, run.record = plan_of_epoch, report, record
     run.validate, run.select, run.higher = validate, select, higher
     try:
@@ -115,22 +119,16 @@ class _Run:
         folder: Path,
         stage: str,
         accelerator: Accelerator,
+        team: Processes,
+        shard: bool,
     ) -> None:
-        self.model, self.rows, self.recipe, self.stage, self.folder = model, rows, recipe, stage, folder
-        self.patches, self.has_picture, self.accelerator = patches, has_picture, accelerator
-        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.rows, self.recipe, self.stage, self.folder, self.team = rows, recipe, stage, folder, team
+        self.patches, self.has_picture, self.world = patches, has_picture, team.count
         self.state = State()
-        self.hidden: dict[tuple[int, int], Tensor] = {}
-        self.known: dict[tuple[int, int], Load] = {}
-        device = accelerator.device
-        model.to(device)
         if recipe.checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         else:
             model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-        groups = trainable.groups(model, recipe.weight_decay, decay_body=recipe.decay_body)
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-        self.step_module: nn.Module = accelerator.prepare(LossStep(model, recipe))
         identity = {
             "stage": stage,
             "recipe": recipe.identity,
@@ -140,14 +138,22 @@ class _Run:
             "trained": {n: list(p.shape) for n, p in trainable.trained(model).items()},
             "frozen": trainable.frozen_fingerprint(model),
         }
-        self.keeper = Keeper(folder, model, self.optimizer, accelerator, identity)
-        self.log = Log(folder / "tensorboard" if accelerator.is_main_process else None)
+        self.spread = Shares(model, recipe, accelerator) if shard else Copies(model, recipe, accelerator)
+        self.model = self.spread.model
+        # Which hidden states are known differs between processes, but shares are put together by all.
+        self.hidden = Hidden(self.model, team.device, recipe.bf16, keeps=recipe.cached_hidden and not shard)
+        # To Adam a gradient of zero is not the same as none; and processes must do the same operations.
+        self.looks = any(trainable.part_of(name) in ("resampler", "cross") for name in trainable.trained(self.model))
+        groups = trainable.groups(self.model, recipe.weight_decay, decay_body=recipe.decay_body)
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        self.keeper = Keeper(folder, self.model, self.optimizer, team, identity)
+        self.log = Log(folder / "tensorboard" if team.main else None)
 
     # The run
 
     def go(self) -> Outcome:
         self.state = state = self.keeper.load() or self.state
-        recipe, first = self.recipe, self.accelerator.is_main_process
+        recipe, first = self.recipe, self.team.main
         self.teller = Teller(
             self.model, recipe, self.stage, self.log, self.report if first else None, self.record if first else None
         )
@@ -157,6 +163,7 @@ class _Run:
         if state.best_epoch is not None:
             self.keeper.load_best()
         self.model.train(False)
+        self.spread.close()
         return Outcome(
             state.steps, state.best_epoch, state.best, state.tokens, state.padded, self._seconds(), list(state.history)
         )
@@ -181,16 +188,13 @@ class _Run:
         steps = steps_of(rows, state.epoch, draw, self.world, recipe.accumulate)
         if not steps:
             raise TrainingError(f"stage {self.stage} has no rows to learn from; check the training examples")
-        loader = Loader(rows, draw, self.has_picture, self.patches, always=self.world > 1)
-        wanted = (own(step, self.rank, self.world) for step in steps[state.step :])
+        loader = Loader(rows, draw, self.has_picture, self.patches, always=self.looks)
+        wanted = (own(step, self.team.rank, self.world) for step in steps[state.step :])
 
         def made() -> Iterator[list[Load]]:
             for step in wanted:
                 yield [
-                    replace(self.known[draw, key], idle=idle)
-                    if (draw, key) in self.known
-                    else loader.load(key, numbers, idle)
-                    for key, numbers, idle in step
+                    self.hidden.load(draw, key, idle) or loader.load(key, numbers, idle) for key, numbers, idle in step
                 ]
 
         self.model.train()
@@ -201,7 +205,7 @@ class _Run:
 
     def _update(self, loads: list[Load], draw: int, steps: int) -> None:
         """One optimizer step."""
-        state, recipe, device = self.state, self.recipe, self.accelerator.device
+        state, recipe, device = self.state, self.recipe, self.team.device
         share = (state.epoch + (state.step + 0.5) / steps) / recipe.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(share)
@@ -213,25 +217,25 @@ class _Run:
             ],
             dtype=torch.float64,
         )
-        amount, ids, padded = self._summed(counted).tolist()
+        amount, ids, padded = self.team.summed(counted).tolist()
         divisor = torch.tensor(max(amount, 1e-8), dtype=torch.float32, device=device)
         total = torch.zeros((), device=device)
         by_kind = torch.zeros((2, len(KINDS)), device=device)
         for k, load in enumerate(loads):
-            last = k == len(loads) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.step_module):
+            with self.spread.adding(last=k == len(loads) - 1):
                 targets = load.targets.to(device)
-                loss, each = self.step_module(*self._input(load, draw), targets, divisor)
+                loss, each = self.spread.step(*self.hidden.input(load, draw), targets, divisor)
                 # Processes average their gradients; the sum over all of them is wanted.
-                self.accelerator.backward(loss * (0.0 if load.idle else float(self.world)))
+                (loss * (0.0 if load.idle else float(self.world))).backward()
             if not load.idle:
                 total += loss.detach()
                 by_kind[0].index_add_(0, targets.kinds, each)
                 by_kind[1].index_add_(0, targets.kinds, torch.ones_like(each))
-        norm = self._clipped()
-        figures = self._summed(torch.cat([total.reshape(1), by_kind.flatten()]).double().cpu()).tolist()
+        norm = self.spread.clip([p for group in self.optimizer.param_groups for p in group["params"]], recipe.clip)
+        figures = self.team.summed(torch.cat([total.reshape(1), by_kind.flatten()]).double().cpu()).tolist()
         if not math.isfinite(figures[0]) or not math.isfinite(norm):
-            self._stop(loads, figures[0], norm)
+            everyone = self.team.gathered([n for one in loads if not one.idle for n in one.numbers])
+            raise broken(self.stage, self.folder, state, [n for own in everyone for n in own], figures[0], norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         state.count(figures[0], figures[1:], int(ids), int(padded))
@@ -239,44 +243,6 @@ class _Run:
         if state.steps % memory.EVERY == 0:
             memory.give_back()
         self._maybe_save(steps)
-
-    def _input(self, load: Load, draw: int) -> tuple[Batch | None, Tensor | None, Tensor | None]:
-        device = self.accelerator.device
-        if self.recipe.cached_hidden and (draw, load.key) in self.hidden:
-            return None, None, self.hidden[draw, load.key].to(device)
-        assert load.batch is not None
-        batch = load.batch.to(device)
-        patches = load.patches.to(device) if load.patches is not None else None
-        if not self.recipe.cached_hidden:
-            return batch, patches, None
-        with torch.no_grad(), self.accelerator.unwrap_model(self.step_module).precision(device):
-            before = self.model.read(batch, patches).flatten(0, 1)[load.targets.places.to(device) - 1]
-        self.hidden[draw, load.key] = before.cpu()
-        self.known[draw, load.key] = replace(load, batch=None, patches=None)
-        return None, None, before
-
-    def _clipped(self) -> float:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        most = self.recipe.clip or math.inf
-        return float(self.accelerator.clip_grad_norm_(parameters, most))
-
-    def _summed(self, one: Tensor) -> Tensor:
-        """Sum over processes."""
-        if self.world == 1:
-            return one
-        everyone: Tensor = self.accelerator.reduce(one.to(self.accelerator.device), "sum")
-        return everyone.cpu()
-
-    def _stop(self, loads: list[Load], loss: float, norm: float) -> None:
-        numbers = [number for load in loads for number in load.numbers]
-        named = ", ".join(str(n) for n in numbers[:20]) + (
-            f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
-        )
-        what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
-        raise TrainingError(
-            f"{what} in stage {self.stage}, epoch {self.state.epoch}, step {self.state.step}, rows {named}; "
-            f"the last good checkpoint is kept in '{self.folder}': try a lower learning rate"
-        )
 
     # The end of an epoch
 
@@ -294,16 +260,15 @@ class _Run:
         assert self.validate is not None
         state = self.state
         self.model.train(False)
-        with torch.no_grad():
-            told: list[Any] = [self.validate(self.model)]
-        if self.world > 1:
-            broadcast_object_list(told)
-        metrics: dict[str, float] = {name: float(value) for name, value in told[0].items()}
+        with torch.no_grad(), self.spread.reading():
+            told = self.team.agree(self.validate(self.model))
+        metrics = {name: float(value) for name, value in told.items()}
         if self.select not in metrics:
             known = ", ".join(sorted(metrics)) or "none"
             raise TrainingError(f"validation gives no '{self.select}' to select by; it gives {known}")
         score = metrics[self.select]
         better = state.best is None or (score > state.best if self.higher else score < state.best)
+        better = better or self.recipe.keep == "last"
         if better and math.isfinite(score):
             state.best, state.best_epoch = score, state.epoch
             self.keeper.save_best()
@@ -314,7 +279,7 @@ class _Run:
         due = bool(recipe.checkpoint_steps) and state.steps % recipe.checkpoint_steps == 0
         if recipe.checkpoint_seconds:
             late = time.monotonic() - self.saved > recipe.checkpoint_seconds
-            due = due or bool(self._summed(torch.tensor(float(late))) > 0)
+            due = due or bool(self.team.summed(torch.tensor(float(late))) > 0)
         if due and state.step < steps:  # the end of an epoch saves by itself
             self._save()
 

@@ -80,6 +80,7 @@ class Tree:
             keys = torch.cat([top[1][group.row], own[1]], dim=2)
             values = torch.cat([top[2][group.row], own[2]], dim=2)
             part = functional.scaled_dot_product_attention(own[0], keys, values, attn_mask=group.mask, scale=scale)
+            part = part.to(out.dtype)  # under autocast the product is half of what the rotated queries are
             out = out.index_copy(0, group.place[group.valid], part.transpose(1, 2)[group.valid])
         return out.view(b, n, heads, width).transpose(1, 2)
 

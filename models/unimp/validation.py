@@ -1,8 +1,8 @@
 """How an epoch is judged: each task's first metric on validation examples, and one number to choose by.
 
     recommendation, search   NDCG@5 over the domains that are learned, history items left out
-    preference               1 / (1 + RMSE) of the expected rating
-    selection                macro F1 of what is chosen
+    preference               1 / (1 + RMSE) of the expected rating, scaled
+    selection                macro F1 of what is chosen, by the best threshold
     explanation              exp(-loss) of the answer's ids, the mean probability of an id
 
 The one number is their mean. All lie between 0 and 1 and more is better. The test set is never touched.
@@ -11,21 +11,24 @@ The one number is their mean. All lie between 0 and 1 and more is better. The te
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimp import precision
 from unimp.batching import collate
-from unimp.losses import focal
+from unimp.decisions import Decisions, scale, threshold
+from unimp.losses import focal, supervised_places
 from unimp.modeling import Unimp
 from unimp.shop import Example, Shop
 
 if TYPE_CHECKING:
     from unimp.system import System
 
-MOST = 200  # examples of a task
+MOST = 200  # examples of a task after each epoch: validating is not to take longer than learning
 
 
 class Validation:
@@ -33,12 +36,12 @@ class Validation:
 
     select, higher = "mean", True
 
-    def __init__(self, system: System, shop: Shop, tasks: Sequence[str]) -> None:
+    def __init__(self, system: System, shop: Shop, tasks: Sequence[str], most: int = MOST) -> None:
         self.system = system
         self.examples: dict[str, list[Example]] = {}
         for task in tasks:
             known = list(shop.valid.get(task, ()))
-            order = np.random.default_rng([system.seed, 5]).permutation(len(known))[:MOST]
+            order = np.random.default_rng([system.seed, 5]).permutation(len(known))[:most]
             if known:
                 self.examples[task] = [known[k] for k in sorted(order)]
 
@@ -52,18 +55,25 @@ class Validation:
         return {**{f"valid_{task}": value for task, value in found.items()}, "mean": _mean(found.values())}
 
     def _of(self, task: str, examples: list[Example], model: Unimp) -> float:
-        decoder = self.system.decoder()
+        decoder = self.system.decoder(model)
         if task in ("recommendation", "search"):
             scores = decoder.rank(task, examples, k=50)
             scores[:, ~self.system.shown] = -np.inf  # items of other domains are nobody's rivals
             return ndcg(scores, examples)
         if task == "preference":
             expected, _ = decoder.rate(examples)
-            true = np.array([e.answer_rating for e in examples], dtype=np.float64)
+            true = true_ratings(examples)
+            if self.system.options.settle:
+                expected = Decisions(scale(expected, true)).ratings(expected)
             return float(1 / (1 + np.sqrt(np.mean((expected - true) ** 2))))
         if task == "selection":
-            chosen, _ = decoder.choose(examples)
+            chosen, chances = decoder.choose(examples)
+            if self.system.options.settle and (best := threshold(chances, examples)) is not None:
+                return best[1]
             return f1(chosen, examples)
+        if self.system.style.joint:  # an explanation follows the rating that the model gives
+            _, likeliest = decoder.rate(examples)
+            examples = [replace(e, answer_rating=float(r)) for e, r in zip(examples, likeliest, strict=True)]
         return self._probability(task, examples, model)
 
     @torch.no_grad()
@@ -79,7 +89,10 @@ class Validation:
                 rows.append(row)
             batch = collate(rows, system.parts.has_picture, system.vocabulary.pad).to(model.device)
             patches = system.parts.patches(batch.pictures) if len(batch.pictures) else None
-            logits, places = model.supervised(batch, patches.to(model.device) if patches is not None else None)
+            with precision.products(model.device):
+                read = model.read(batch, patches.to(model.device) if patches is not None else None)
+            places = supervised_places(batch.labels)
+            logits = model.head(read.flatten(0, 1)[places - 1])
             losses.append(focal(logits, batch.labels.flatten()[places], 0.0).cpu())
         return float(torch.exp(-torch.cat(losses).mean()))
 
@@ -106,6 +119,11 @@ def f1(chosen: Sequence[Sequence[int]], examples: Sequence[Example]) -> float:
         hits = len(picked & set(example.answer_items))
         values.append(2 * hits / max(len(picked) + len(example.answer_items), 1))
     return float(np.mean(values)) if values else 0.0
+
+
+def true_ratings(examples: Sequence[Example]) -> NDArray[np.float32]:
+    """Ratings that were given `(n,)`."""
+    return np.array([e.answer_rating for e in examples], dtype=np.float32)
 
 
 def _mean(values: Iterable[float]) -> float:

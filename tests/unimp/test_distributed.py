@@ -1,9 +1,9 @@
+"""Two processes learn what one does: each with a copy of the model (DDP), or each with a share of it (FSDP2)."""
+
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unimp import learning_shop, training_runs, two_processes
+from tests.unimp.launched import launch
 from unimp import loading
+from unimp.published import load_model
 
-ROOT = Path(__file__).parents[2]
+
+def told(folder: Path) -> tuple[list[dict[str, list]], list[dict[str, torch.Tensor]]]:
+    """What each process of a launch saw, and its weights."""
+    seen = [json.loads((folder / f"rows-{rank}.json").read_text()) for rank in (0, 1)]
+    return seen, [load_file(str(folder / f"weights-{rank}")) for rank in (0, 1)]
 
 
 def _reference(folder: Path, monkeypatch) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
@@ -28,33 +34,54 @@ def _reference(folder: Path, monkeypatch) -> tuple[dict[str, torch.Tensor], list
     monkeypatch.setattr("unimp.training.steps_of", for_two)
     some = np.zeros(learning_shop.ITEMS, dtype=bool)
     some[1] = True
-    recipe = two_processes.RECIPE.__class__(**{**two_processes.RECIPE.__dict__, "accumulate": 2})
+    recipe = replace(two_processes.RECIPE, accumulate=2)
     kwargs = {"rows": learning_shop.rows(tokens=150), "has_picture": some}
+    # The first process's metric takes the weights of the first epoch.
+    kwargs |= {"validate": lambda _: {"rank": 0.0}, "select": "rank", "higher": False}
     model, outcome = training_runs.run(folder, recipe, **kwargs)
     return training_runs.weights(model), outcome.history
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_read_every_row_once(tmp_path: Path, monkeypatch) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    launch += ["-m", "tests.unimp.two_processes", str(tmp_path)]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "models"), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch, cwd=ROOT, env=env, capture_output=True, text=True, timeout=85, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = [json.loads((tmp_path / f"rows-{rank}.json").read_text()) for rank in (0, 1)]
+@pytest.mark.parametrize("how", ["copies", "shares"])
+def test_two_processes_learn_what_one_does_and_read_every_row_once(tmp_path: Path, monkeypatch, how: str) -> None:
+    launch("tests.unimp.two_processes", str(tmp_path), how)
+    seen, weights = told(tmp_path)
     rows = learning_shop.rows()
     for epoch in (0, 1):
-        read = [sorted(n for e, *ns in one["seen"] if e == epoch for n in ns) for one in told]
+        read = [sorted(n for e, *ns in one["seen"] if e == epoch for n in ns) for one in seen]
         assert sorted(read[0] + read[1]) == list(range(len(rows)))
         assert read[0] and read[1]
-    weights = [load_file(str(tmp_path / f"weights-{rank}")) for rank in (0, 1)]
     assert training_runs.differing(*weights) == []
-    assert [epoch["rank"] for epoch in told[1]["history"]] == [0.0, 0.0]  # the first process's metrics count
-    # Epoch 0's weights are the better ones by that metric; the curve of both epochs is compared.
-    _, history = _reference(tmp_path / "one", monkeypatch)
-    for one, two in zip(history, told[0]["history"], strict=True):
-        assert {name: value for name, value in two.items() if name != "rank"} == pytest.approx(one, rel=1e-4)
+    assert [epoch["rank"] for epoch in seen[1]["history"]] == [0.0, 0.0]  # the first process's metrics count
+    assert [epoch["whole"] for epoch in seen[0]["history"]] == [epoch["whole"] for epoch in seen[1]["history"]]
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1  # one process writes
+    one, history = _reference(tmp_path / "one", monkeypatch)
+    for alone, two in zip(history, seen[0]["history"], strict=True):
+        assert {name: value for name, value in two.items() if name != "whole"} == pytest.approx(alone, rel=1e-4)
+    start = learning_shop.model().state_dict()
+    away = torch.cat([(weights[0][name] - value).abs().flatten() for name, value in one.items()])
+    assert training_runs.rounded_only(away, two_processes.RECIPE.lr)
+    learned = {name for name, value in one.items() if not torch.equal(value, start[name])}
+    assert learned == {name for name, value in weights[0].items() if not torch.equal(value, start[name])}
+    if how == "shares":
+        saved = load_model(tmp_path / "saved", items=learning_shop.ITEMS)
+        changed = training_runs.differing(weights[0], training_runs.weights(saved))
+        assert changed == ["head.new.weight"]  # what learned afterwards, in a stage of its own
+
+
+@pytest.mark.slow
+def test_shares_that_are_stopped_and_go_on_equal_those_that_are_not(tmp_path: Path) -> None:
+    launch("tests.unimp.two_processes", str(tmp_path / "whole"), "shares")
+    with pytest.raises(Exception, match="KilledError"):
+        launch("tests.unimp.two_processes", str(tmp_path / "parts"), "shares", "killed")
+    assert not (tmp_path / "parts" / "rows-0.json").exists()
+    assert list((tmp_path / "parts" / "run").glob("checkpoint-*"))
+    launch("tests.unimp.two_processes", str(tmp_path / "parts"), "shares")
+    (straight, whole), (resumed, again) = told(tmp_path / "whole"), told(tmp_path / "parts")
+    assert training_runs.differing(whole[0], again[0]) == []
+    assert straight[0]["history"] == resumed[0]["history"]
+    assert len(resumed[0]["seen"]) < len(straight[0]["seen"])  # it did go on, not begin anew
 
 
 def test_batches_are_dealt_out_to_exactly_one_process_each() -> None:

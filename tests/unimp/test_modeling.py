@@ -330,3 +330,19 @@ def test_a_body_is_of_the_type_of_everything_else() -> None:
     """Published configurations name float16."""
     made = Unimp(config({**NEOX, "dtype": "float16"}))
     assert {one.dtype for one in made.parameters()} == {torch.float32}
+
+
+def test_scaled_first_weights_carry_what_depends_on_a_token(tmp_path: Path) -> None:
+    plain, scaled = Unimp(config()), Unimp(config(scaled=True))
+    width = scaled.config.width
+    for name, weight in scaled.named_parameters():
+        if name.endswith(("query_key_value.weight", "to_q.weight")):
+            assert weight.std().item() == pytest.approx(weight.shape[1] ** -0.5, rel=0.2)
+        if name.endswith(("attention.dense.weight", "blocks.1.to_out.weight")):
+            assert weight.std().item() < 0.6 * weight.shape[1] ** -0.5
+    ids = torch.arange(8).unsqueeze(0)
+    assert scaled.embed(ids).std().item() == pytest.approx(0.02 * width**0.5, rel=0.3)
+    assert plain.embed(ids).std().item() == pytest.approx(0.02, rel=0.3)
+    scaled.save_pretrained(tmp_path)
+    again = Unimp.from_pretrained(tmp_path)
+    assert torch.equal(again.embed(ids), scaled.embed(ids))

@@ -15,6 +15,7 @@ import torch
 from tests import shop as small
 from unimp import keeping
 from unimp.options import Options
+from unimp.processes import Processes
 from unimp.runner import UniMP
 from unimp_bench.errors import ConfigError
 from unimp_bench.execute import run
@@ -99,6 +100,29 @@ def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
 def test_every_ablation_runs(home: object, variant: dict[str, str]) -> None:
     folder = run(home, "shop", "search", "unimp", parameters={**QUICK, **variant}, seed=1)  # type: ignore[arg-type]
     assert (folder / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_joint_answers_rate_and_explain(home: object) -> None:
+    parameters = {**QUICK, "joint_answers": "true", "learn": "preference,explanation", "strategy": "multi_task"}
+    said = {
+        task: pl.read_parquet(run(home, "shop", task, "unimp", parameters=parameters, seed=1) / "predictions.parquet")  # type: ignore[arg-type]
+        for task in ("preference", "explanation")
+    }
+    assert said["preference"]["rating"].is_between(1, 5).all()
+    assert said["explanation"]["text"].str.len_chars().min() > 0  # type: ignore[operator]
+
+
+def test_a_launch_of_several_processes_is_sent_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = classmethod(lambda _: Processes(0, 2))
+    monkeypatch.setattr(Processes, "here", two)
+    around = Context(0, tmp_path)
+    for work in (lambda: UniMP().fit({}, around), lambda: UniMP().adapt({}, around)):
+        with pytest.raises(ConfigError, match=r"torchrun -m unimp\.train") as refused:
+            work()
+        assert "\n" not in str(refused.value)
+    with pytest.raises(ConfigError, match="one process"):
+        UniMP().pretrain({}, tmp_path, around)
 
 
 def test_a_saved_system_of_another_catalogue_is_refused(tmp_path: Path) -> None:

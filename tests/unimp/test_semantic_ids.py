@@ -166,7 +166,8 @@ def test_only_rows_of_items_never_trained_are_filled():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     known = np.arange(8) != 5
     features = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    fill_rows(model, vocabulary, features, known)
+    tables = [model.embed.new.weight, model.head.new.weight]
+    fill_rows(tables, vocabulary, features, known)
     first = vocabulary.item_ids.start - 50
     for name, value in model.state_dict().items():
         changed = (value != before[name]).nonzero()
@@ -176,3 +177,10 @@ def test_only_rows_of_items_never_trained_are_filled():
         assert set(changed[:, 0].tolist()) == {first + 5}
         items = before[name][first:].numpy()
         np.testing.assert_allclose(value[first + 5], rows_from_content(features, items[known], known)[5], atol=1e-6)
+
+
+def test_rows_of_items_of_several_ids_are_not_filled():
+    config = UnimpConfig(text_ids=50, items=8, candidates=2, item_levels=2, codebook=4)
+    codes = np.arange(16).reshape(8, 2) % 4
+    with pytest.raises(UnimpError, match="share their rows"):
+        fill_rows([], Vocabulary.of(config, codes), np.ones((8, 3), dtype=np.float32), np.arange(8) != 5)

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 
 from unimp.batching import collate
+from unimp.prompts import JOINT
 from unimp.sequence import CONTEXT, KINDS, Row, Style, Writer
 from unimp.shop import Example
 from unimp.vocabulary import IGNORED, Vocabulary
@@ -61,7 +62,7 @@ class Words:
         return NAMES.get(number) or self.known[number - 1]
 
 
-def writer(words: Words, **style: object) -> Writer:
+def writer(words: Words, /, **style: object) -> Writer:
     bodies = [np.array(words(text)) for text in ("cup", "pot", "jug")]
     codes = np.array([[0, 1], [2, 3], [4, 5]])
     return Writer(V, bodies, bodies, words, Style(**style), codes=codes)  # type: ignore[arg-type]
@@ -85,7 +86,7 @@ def learned(row: Row, words: Words) -> list[str]:
     return [words.name(i) for i in row.labels if i != IGNORED]
 
 
-def written(task: str, words: Words, one: Example, **style: object) -> Row:
+def written(task: str, words: Words, one: Example, /, **style: object) -> Row:
     w = writer(words, **style)
     row = w.trunk(one.history, one.ratings, one.whys)
     w.branch(row, task, one)
@@ -216,6 +217,36 @@ def test_blind_rows_show_no_image() -> None:
     assert V.image not in row.ids
 
 
+def test_a_bare_history_shows_ids_and_ratings_and_no_picture_gives_an_id_away() -> None:
+    words, one = Words(), example()
+    row = writer(words, history=0, earlier=5).trunk(one.history, one.ratings, one.whys)
+    assert read(row, words) == ["<end>", "ID", "item_0", "Rating", "rate_5", "<eoc>", "ID", "item_1", "<eoc>"]
+    assert learned(row, words) == ["item_0", "rate_5", "item_1"]
+    assert set(row.items) == {-1}
+
+
+def test_earlier_items_stand_bare_before_those_in_full() -> None:
+    words = Words()
+    history, ratings = np.array([0, 1, 2, 1]), np.full(4, np.nan, np.float32)
+    row = writer(words, history=1, earlier=2).trunk(history, ratings, [None] * 4)
+    assert read(row, words) == [
+        "<end>",
+        "ID",
+        "item_1",
+        "<eoc>",
+        "ID",
+        "item_2",
+        "<eoc>",
+        "<image>",
+        "pot",
+        "ID",
+        "item_1",
+        "<eoc>",
+    ]
+    assert row.ends == [1, 4, 7, 12]
+    assert row.seen == [-1, -1, -1, 1]
+
+
 def test_collating_leaves_items_without_picture_blind() -> None:
     words = Words()
     rows = [
@@ -239,3 +270,21 @@ def test_retrieved_items_show_their_codes() -> None:
     w.branch(row, "image_generation", example(query="red", answer_items=(0,)))
     assert "<image> Title pot ID img_2 img_3 <eoc>" in " ".join(read(row, words))
     assert learned(row, words) == ["img_0", "img_1"]
+
+
+def test_rating_and_explanation_are_one_answer_to_one_question_where_they_are_joint() -> None:
+    words = Words()
+    joint = writer(words, pictures=False, words=JOINT, joint=True)
+    asked = example(target=2, answer_rating=4.0, answer_text="red cup", answer_items=(2,))
+    said = {}
+    for task in ("preference", "explanation"):
+        row = Row(ends=[0], seen=[-1])
+        joint.branch(row, task, asked, after=0)
+        said[task] = read(row, words)
+        assert learned(row, words) == ["rate_4", "red", "cup", "<end>"]
+    assert said["preference"] == said["explanation"]
+    assert "jug ID item_2 What is the rating and explanation for the item? <answer>" in " ".join(said["preference"])
+    plain = writer(Words(), pictures=False)
+    assert plain.answer("preference", asked) == [V.rate(4)]
+    silent = example(target=2, answer_rating=2.0, answer_text=None)
+    assert joint.answer("preference", silent) == [V.rate(2), V.end]

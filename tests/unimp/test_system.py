@@ -74,8 +74,11 @@ def test_parts_of_other_published_weights_are_refused(fitted: tuple[System, Path
     system, folder = fitted
     other = published(folder / "other", shop, seed=9)
     mixed = dataclasses.replace(system.options, vision_weights=other["vision_weights"])
-    with pytest.raises(CheckpointError, match="another vision tower"):
+    with pytest.raises(CheckpointError, match=r"begun with vision_weights .* remove it"):
         System(mixed, seed=1).fit(shop, folder / "work", tasks=("search",))
+    lent = dataclasses.replace(mixed, pretrained=str(folder / "work" / "parts"))
+    with pytest.raises(CheckpointError, match="another vision tower"):
+        System(lent, seed=1).fit(shop, folder / "elsewhere", tasks=("search",))
     save_tokenizer(train_tokenizer(["other words altogether"] * 9, 270), folder / "language")
     with pytest.raises(CheckpointError, match="another tokenizer"):
         System(system.options, seed=1).fit(shop, folder / "work", tasks=("search",))
@@ -142,6 +145,18 @@ def test_without_validation_examples_nothing_is_chosen_by(fitted: tuple[System, 
     system, _ = fitted
     assert Validation(system, shop, ["search"]).asked().keys() == {"validate", "select", "higher"}
     assert Validation(system, dataclasses.replace(shop, valid={}), ["search"]).asked() == {}
+
+
+def test_validation_judges_the_model_that_it_is_given(fitted: tuple[System, Path], shop: Shop) -> None:
+    system, folder = fitted
+    watch = Validation(system, shop, ["search"])
+    other = System.load(folder / "saved", shop.items, folder / "scratch").model
+    before = watch(system.model)
+    assert watch(other) == before
+    with torch.no_grad():
+        other.head.new.weight.neg_()
+    assert watch(other) != before
+    assert watch(system.model) == before
 
 
 def test_as_many_labels_as_a_selection_has_candidates(fitted: tuple[System, Path], shop: Shop) -> None:

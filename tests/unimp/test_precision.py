@@ -1,0 +1,179 @@
+"""Half precision as on a GPU, on the CPU: autocast there rounds the same products."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.unimp import learning_shop, tiny, training_runs
+from unimp import precision, streams, trainable
+from unimp.decoding import Decoder
+from unimp.errors import TrainingError
+from unimp.loading import Loader
+from unimp.modeling import Unimp
+from unimp.options import Options
+from unimp.published import load_model
+from unimp.recipe import Recipe
+from unimp.shop import Example
+from unimp.trainable import part_of
+
+CPU = torch.device("cpu")
+FROZEN = frozenset({"resampler", "cross"}) | trainable.ROWS_NEW
+SHORT = Recipe(epochs=1, lr=1e-3)
+
+
+@pytest.fixture
+def as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "DEVICES", ["cuda", "cpu"])
+
+
+def half(model: Unimp) -> Unimp:
+    return precision.halved(model, Options(preset="paper"), CPU)
+
+
+def test_a_frozen_body_has_half_matrices_and_nothing_else(as_gpu: None) -> None:
+    model = half(learning_shop.model())
+    for name, parameter in model.named_parameters():
+        halved = part_of(name) == "body" and parameter.dim() > 1
+        assert parameter.dtype == (torch.bfloat16 if halved else torch.float32), name
+    assert {p.dtype for p in learning_shop.model().body.parameters()} == {torch.float32}
+
+
+def test_a_body_that_learns_and_one_on_a_cpu_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {p.dtype for p in half(learning_shop.model()).parameters()} == {torch.float32}
+    monkeypatch.setattr(precision, "DEVICES", ["cpu"])
+    scratch = precision.halved(learning_shop.model(), Options(preset="tiny"), CPU)
+    assert {p.dtype for p in scratch.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("text", [tiny.NEOX, tiny.MPT])
+def test_half_matrices_compute_what_whole_ones_do_under_autocast(as_gpu: None, text: dict[str, object]) -> None:
+    ids = tiny.words(9)
+    batch = tiny.batch(tiny.row([1, 41, *ids]), pictures=1)
+    seen = tiny.patches(1)
+    with precision.products(CPU):
+        whole = tiny.logits(tiny.model(text), batch, seen)
+        halved = tiny.logits(half(tiny.model(text)), batch, seen)
+    plain = tiny.logits(tiny.model(text), batch, seen)
+    assert torch.equal(whole, halved)
+    assert not torch.equal(whole, plain)  # autocast was on
+
+
+def test_training_beside_a_half_body_equals_that_beside_a_whole_one(as_gpu: None, tmp_path: Path) -> None:
+    frozen = {n: p.clone() for n, p in half(learning_shop.model()).named_parameters() if part_of(n) == "body"}
+    trained = {}
+    for name, model in (("whole", learning_shop.model()), ("half", half(learning_shop.model()))):
+        training_runs.run(tmp_path / name, SHORT, model, parts=FROZEN)
+        trained[name] = {n: p for n, p in model.named_parameters() if part_of(n) != "body"}
+        if name == "half":
+            for n, before in frozen.items():
+                after = model.get_parameter(n)
+                assert after.dtype == before.dtype
+                assert torch.equal(after, before)
+    for name, parameter in trained["half"].items():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, trained["whole"][name]), name
+    before = learning_shop.model().get_parameter("head.new.weight")
+    assert not torch.equal(before, trained["half"]["head.new.weight"])
+
+
+def test_a_half_body_is_not_trained(as_gpu: None, tmp_path: Path) -> None:
+    model = half(learning_shop.model())
+    with pytest.raises(TrainingError, match=r"bfloat16 and part of what is trained \(body\); load it in float32"):
+        training_runs.run(tmp_path, SHORT, model)
+
+
+def test_a_half_body_is_saved_and_read_as_it_was(as_gpu: None, tmp_path: Path) -> None:
+    model = half(learning_shop.model())
+    model.save_pretrained(tmp_path)
+    read = half(load_model(tmp_path, items=learning_shop.ITEMS, dtype=torch.float32))
+    for name, parameter in model.named_parameters():
+        assert read.get_parameter(name).dtype == parameter.dtype, name
+        assert torch.equal(read.get_parameter(name), parameter), name
+
+
+def asked(count: int = 5) -> list[Example]:
+    shop = learning_shop.shop()
+    found = []
+    for user in range(count):
+        rows = slice(int(shop.log.offsets[user]), int(shop.log.offsets[user]) + 3)
+        history = shop.log.item[rows]
+        whys: list[str | None] = [None] * 3
+        found.append(
+            Example(str(user), "", history, shop.log.rating[rows], whys, query="red ones", target=3, candidates=(1, 2))
+        )
+    return found
+
+
+def decoder(model: Unimp) -> Decoder:
+    nn.init.normal_(model.head.new.weight, generator=torch.Generator().manual_seed(0))
+    nn.init.normal_(model.embed.new.weight, generator=torch.Generator().manual_seed(1))
+    return Decoder(model, learning_shop.rows().writer, learning_shop.patches, learning_shop.HAS_PICTURE)
+
+
+def test_answers_of_a_half_body_are_near_and_their_logits_whole(as_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[streams.Stream] = []
+    plain = streams.Stream.begin.__func__  # type: ignore[attr-defined]
+
+    def begin(cls: type, *args: object, **kwargs: object) -> streams.Stream:
+        kept.append(plain(cls, *args, **kwargs))
+        return kept[-1]
+
+    monkeypatch.setattr(streams.Stream, "begin", classmethod(begin))
+    halved = decoder(half(learning_shop.model()))
+    scores = halved.rank("search", asked())
+    assert {stream.last.dtype for stream in kept} == {torch.float32}
+    # Logits of 8 bits would be equal to their own rounding.
+    assert (torch.from_numpy(scores).bfloat16().float().numpy() != scores).mean() > 0.9
+    words = halved.explain(asked(), lambda ids: " ".join(map(str, ids)), beams=2, most_words=4)
+    rated, chosen = halved.rate(asked())[0], halved.choose(asked())[1]
+    keys = next(stream for stream in kept if stream.keys).keys
+    assert {k.dtype for pair in keys.values() for k in pair} == {torch.bfloat16}
+    monkeypatch.setattr(precision, "DEVICES", ["cuda"])
+    whole = decoder(learning_shop.model())
+    np.testing.assert_allclose(scores, whole.rank("search", asked()), atol=0.1)
+    np.testing.assert_allclose(rated, whole.rate(asked())[0], atol=0.05)
+    np.testing.assert_allclose(chosen, whole.choose(asked())[1], atol=0.05)
+    assert len(words) == 5
+
+
+def test_hidden_states_that_are_kept_are_those_of_half_products(as_gpu: None, tmp_path: Path) -> None:
+    head = frozenset({"rows_out_new"})
+    runs = []
+    for name, cached in (("plain", False), ("kept", True)):
+        recipe = replace(SHORT, epochs=2, draws=1, cached_hidden=cached)
+        model, outcome = training_runs.run(tmp_path / name, recipe, half(learning_shop.model()), parts=head)
+        runs.append((training_runs.weights(model), outcome.history))
+    assert training_runs.differing(runs[0][0], runs[1][0]) == []
+    assert runs[0][1] == runs[1][1]
+
+
+def test_a_batch_of_trunks_and_branches_is_read_in_half_precision(
+    as_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly, kinds = torch.Tensor.index_copy, set()
+
+    def index_copy(self: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        assert source.dtype == self.dtype  # a GPU's autocast does not bring them together, as a CPU's does
+        kinds.add(source.dtype)
+        return plainly(self, dim, index, source)
+
+    monkeypatch.setattr(torch.Tensor, "index_copy", index_copy)
+    rows = learning_shop.rows()
+    load = Loader(rows, 0, learning_shop.HAS_PICTURE, learning_shop.patches).load(0, [0, 1, 2])
+    assert load.batch is not None
+    assert bool((load.batch.segments > 0).any())
+    model = learning_shop.model().eval()
+    with torch.no_grad():
+        plain = model.read(load.batch, load.patches)
+        with precision.products(CPU):
+            read = model.read(load.batch, load.patches)
+    assert kinds == {torch.float32, torch.bfloat16}
+    assert read.dtype == torch.float32
+    assert not torch.equal(read, plain)
+    torch.testing.assert_close(read, plain, atol=0.05, rtol=0)

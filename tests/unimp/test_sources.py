@@ -1,0 +1,55 @@
+"""Rows that are learned before the users' own: bare histories."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.unimp import learning_shop
+from unimp.batching import Plan
+from unimp.sources import Histories
+
+
+def _histories(most: int) -> Histories:
+    rows = learning_shop.rows(learning_shop.shop(users=12))
+    style = dataclasses.replace(rows.writer.style, context="id", history=0, earlier=most)
+    writer = rows.writer
+    writer.style = style
+    return Histories(rows.shop, writer, Plan({}, 512), seed=0)
+
+
+def test_a_row_is_a_user_with_the_items_in_their_order() -> None:
+    rows = _histories(50)
+    log, vocabulary = rows.shop.log, rows.writer.vocabulary
+    assert len(rows) == log.users
+    for user in range(log.users):
+        (row,) = rows.row(user, 0)
+        bought = log.item[log.offsets[user] : log.offsets[user + 1]]
+        assert [i - vocabulary.item_ids.start for i in row.ids if i in vocabulary.item_ids] == bought.tolist()
+        assert row.branches == 0
+
+
+def test_a_long_history_shows_another_stretch_each_epoch() -> None:
+    rows = _histories(2)
+    log, vocabulary = rows.shop.log, rows.writer.vocabulary
+    user = int(np.argmax(np.diff(log.offsets)))
+    bought = log.item[log.offsets[user] : log.offsets[user + 1]].tolist()
+    stretches = set()
+    for epoch in range(30):
+        (row,) = rows.row(user, epoch)
+        shown = [i - vocabulary.item_ids.start for i in row.ids if i in vocabulary.item_ids]
+        assert any(shown == bought[k : k + 2] for k in range(len(bought) - 1))
+        stretches.add(tuple(shown))
+    assert len(stretches) > 1
+    assert tuple(bought[-2:]) in stretches  # the newest are learned from too
+    assert rows.row(user, 3)[0].ids == rows.row(user, 3)[0].ids
+
+
+def test_lengths_foretell_rows() -> None:
+    rows = _histories(50)
+    real = np.array([len(rows.row(k, 0)[0]) for k in range(len(rows))])
+    assert np.abs(rows.lengths() - real).max() <= 0.35 * real.max()
