@@ -27,7 +27,7 @@ from scipy.sparse import csr_matrix
 from unimp_baselines.common import EVERY_COHORT, LearnsNothing, blocks, past_items
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space
 
 Scores = NDArray[np.float32]
 
@@ -102,6 +102,12 @@ class BM25(LearnsNothing):
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     examples_a_part: ClassVar[int] = 16_384  # distinct queries are found within a part, so parts are large
+    search: ClassVar[Space] = {
+        "k1": (0.6, 0.9, 1.2, 1.5, 2.0),
+        "b": (0.25, 0.5, 0.75, 1.0),
+        "history": (1, 3, 5, 10),
+        "expansion": (0.0, 0.1, 0.3),
+    }
 
     _indexed: tuple[Catalogue, Index] | None = field(default=None, init=False, repr=False)
 

@@ -30,7 +30,7 @@ from unimp_baselines.search_common import Asks, Names, padded
 from unimp_baselines.search_runner import Trained
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError, InputError
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,7 @@ class Dense(Trained):
 
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     system: ClassVar[str] = "dense"
+    search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "embedding": (64, 100, 200), "history": (5, 10, 20)}
 
     _towers: Any = field(default=None, init=False, repr=False, compare=False)
     _facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

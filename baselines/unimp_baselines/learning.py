@@ -24,11 +24,16 @@ class Plan:
     patience: int
     lr: float
     seed: int
-    max_seconds: float
+    max_seconds: float  # of training: no epoch begins that would end later, and one that does is cut; 0: no limit
     clip: float = 5.0  # largest norm of the gradient; 0 does not clip
     beta2: float = 0.999
     weight_decay: float = 0.0
     checkpoint_seconds: float = 20.0
+
+
+def is_late(seconds: float, epochs: int, limit: float) -> bool:
+    """Whether another epoch, as long as the mean of those before, would end after the limit; 0: there is none."""
+    return 0 < limit < seconds + seconds / epochs
 
 
 Epoch = Callable[[torch.Generator, int], Iterator[tuple[Tensor, int]]]
@@ -74,7 +79,8 @@ def train(
         torch.manual_seed(plan.seed * 100_003 + state["epoch"])
         generator = torch.Generator().manual_seed(plan.seed * 100_003 + state["epoch"])
         network.train()
-        loss = _steps(network, adam, epoch(generator, state["epoch"]), plan.clip)
+        until = started + plan.max_seconds - state["seconds"] if plan.max_seconds else math.inf
+        loss = _steps(network, adam, epoch(generator, state["epoch"]), plan.clip, until)
         state["epoch"] += 1
         if not math.isfinite(loss):
             raise ConfigError(f"{plan.name}: the loss is {loss} in epoch {state['epoch']}; set a lower lr")
@@ -84,7 +90,7 @@ def train(
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
             state |= {"best": -1.0 if reached is None else reached, "best_epoch": state["epoch"], "weights": best}
         state["seconds"] += time.monotonic() - started
-        late = 0 < plan.max_seconds <= state["seconds"]
+        late = is_late(state["seconds"], state["epoch"], plan.max_seconds)
         state["end"] = late or state["epoch"] >= plan.epochs or state["epoch"] - state["best_epoch"] > plan.patience
         if state["end"] or time.monotonic() - written >= plan.checkpoint_seconds:
             draft = checkpoint.with_name(f"{checkpoint.name}.draft")
@@ -97,8 +103,10 @@ def train(
     return {name: state[name] for name in ("epoch", "best", "best_epoch", "seconds")}
 
 
-def _steps(network: nn.Module, adam: torch.optim.Optimizer, losses: Iterator[tuple[Tensor, int]], clip: float) -> float:
-    """One step a batch; the mean loss of a row."""
+def _steps(
+    network: nn.Module, adam: torch.optim.Optimizer, losses: Iterator[tuple[Tensor, int]], clip: float, until: float
+) -> float:
+    """One step a batch, none after the first past the time `until`; the mean loss of a row."""
     total, count = 0.0, 0
     for loss, rows in losses:
         adam.zero_grad()
@@ -108,4 +116,6 @@ def _steps(network: nn.Module, adam: torch.optim.Optimizer, losses: Iterator[tup
         adam.step()
         total += float(loss.detach()) * rows
         count += rows
+        if time.monotonic() >= until:
+            break
     return total / max(1, count)

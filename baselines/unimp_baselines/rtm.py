@@ -40,7 +40,7 @@ from unimp_baselines.search_common import Asks, Corpus, Names, padded, spread
 from unimp_baselines.search_runner import FILES, Learned, SearchRunner
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,7 @@ class RTM(SearchRunner):
 
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     system: ClassVar[str] = "rtm"
+    search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "layers": (1, 2), "dropout": (0.1, 0.3), "hard": (0.0, 0.5)}
 
     _shelf: Any = field(default=None, init=False, repr=False, compare=False)
     _vectors: Any = field(default=None, init=False, repr=False, compare=False)

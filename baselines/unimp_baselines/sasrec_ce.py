@@ -28,7 +28,7 @@ from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed, Lists, histories, read_names, write_names
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ class SASRecCE:
     epochs: int = 200
     patience: int = 10  # epochs without a better validation NDCG@10
     history: int = 50  # items
-    max_seconds: float = 0.0  # of training, checked after each epoch; 0: no limit
+    max_seconds: float = 0.0  # of training; no epoch begins that would end later; 0: no limit
     gpu: bool = True  # use one where there is one
 
     tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "selection"})
@@ -72,6 +72,12 @@ class SASRecCE:
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     examples_a_part: ClassVar[int] = 8_192
+    search: ClassVar[Space] = {
+        "lr": (5e-4, 1e-3, 2e-3),
+        "embedding": (32, 64, 128),
+        "layers": (1, 2, 3),
+        "dropout": (0.2, 0.3, 0.5),
+    }
 
     _learned: Learned | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -116,7 +122,13 @@ class SASRecCE:
         past = _tensors(feed.valid_histories)
         valid = [past[k] for k in known], torch.from_numpy(feed.valid_targets[known])
         plan = sasrec_net.Plan(
-            self.epochs, self.patience, self.batch, self.lr, self.weight_decay, seed, self.max_seconds
+            self.epochs,
+            self.patience,
+            self.batch,
+            self.lr,
+            self.weight_decay,
+            seed,
+            context.limit(self.max_seconds),
         )
         context.progress.start(f"sasrec_ce: {cohort}", self.epochs, "epochs")
 

@@ -17,7 +17,7 @@ from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.search_common import Asks, Corpus, Names, spread
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class Trained(ABC):
     epochs: int = 60
     patience: int = 8  # epochs without a better validation NDCG@5
     history: int = 50  # items
-    max_seconds: float = 0.0  # of training, checked after each epoch; 0: no limit
+    max_seconds: float = 0.0  # of training; no epoch begins that would end later; 0: no limit
     gpu: bool = True  # use one where there is one
 
     tasks: ClassVar[frozenset[str]] = frozenset({"search"})
@@ -59,6 +59,7 @@ class Trained(ABC):
     reads_truth: ClassVar[bool] = False
     examples_a_part: ClassVar[int] = 8_192
     system: ClassVar[str] = ""  # its name in messages
+    search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "embedding": (64, 100, 200)}
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
@@ -100,7 +101,8 @@ class Trained(ABC):
         from unimp_baselines import search_training
 
         seed = int(context.rng(self.system).integers(1 << 31))
-        plan = search_training.Plan(self.system, self.epochs, self.patience, self.lr, seed, self.max_seconds)
+        limit = context.limit(self.max_seconds)
+        plan = search_training.Plan(self.system, self.epochs, self.patience, self.lr, seed, limit)
         context.progress.start(f"{self.system}: {cohort}", self.epochs, "epochs")
 
         def step(epoch: int, loss: float, score: float | None) -> None:
@@ -195,6 +197,8 @@ class IntentRunner(SearchRunner):
     words: int = 8  # drawn from the item's reviews (and the user's) a question
     subsample: float = 1e-4  # of frequent words, as in word2vec; 0: none
     titles: bool = True  # an item's title is one more of its reviews
+
+    search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "embedding": (64, 100, 200), "query_weight": (0.3, 0.5, 0.7)}
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""

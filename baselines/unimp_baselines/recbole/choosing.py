@@ -65,6 +65,14 @@ def places(examples: pl.DataFrame, items: pl.Series) -> NDArray[np.int64]:
     return found
 
 
+def rights(examples: pl.DataFrame, there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which candidates of labelled examples are answers `(examples, candidates)`; `there` says where one stands."""
+    good = examples.select(pl.col("candidates").alias("candidate"), "item_ids").explode("candidate")
+    marks = np.zeros(there.shape, dtype=bool)
+    marks[there] = good.select(pl.col("candidate").is_in(pl.col("item_ids"))).to_series().to_numpy()
+    return marks
+
+
 def tuned(scored: Iterable[tuple[pl.DataFrame, NDArray[np.float32]]], items: pl.Series) -> float:
     """The best threshold for validation examples, given in blocks with their scores `(examples, items)`."""
     found: list[Grid] = []
@@ -72,10 +80,7 @@ def tuned(scored: Iterable[tuple[pl.DataFrame, NDArray[np.float32]]], items: pl.
     for some, scores in scored:
         wanted = places(some, items)
         found.append(probabilities(scores, wanted))
-        good = some.select(pl.col("candidates").alias("candidate"), "item_ids").explode("candidate")
-        marks = np.zeros(wanted.shape, dtype=bool)
-        marks[wanted > -2] = good.select(pl.col("candidate").is_in(pl.col("item_ids"))).to_series().to_numpy()
-        right.append(marks)
+        right.append(rights(some, wanted > -2))
     width = max(part.shape[1] for part in found)
     return best_threshold(
         np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan) for part in found]),
@@ -86,8 +91,12 @@ def tuned(scored: Iterable[tuple[pl.DataFrame, NDArray[np.float32]]], items: pl.
 def frame(
     examples: pl.DataFrame, scores: NDArray[np.float32], items: pl.Series, threshold: float | None
 ) -> pl.DataFrame:
+    """The choices by scores `(examples, items)` as predictions; see `answers`."""
+    return answers(examples, probabilities(scores, places(examples, items)), threshold)
+
+
+def answers(examples: pl.DataFrame, probability: Grid, threshold: float | None) -> pl.DataFrame:
     """The choices as predictions, most probable first; without a threshold each example's best candidate."""
-    probability = probabilities(scores, places(examples, items))
     choice = chosen(probability, np.inf if threshold is None else threshold)
     picked, strengths = [], []
     for names, marks, p in zip(examples["candidates"].to_list(), choice, probability, strict=True):

@@ -63,6 +63,8 @@ def _declare(dataset: Any, feed: Arrays) -> None:
 class FedPairs(Dataset):  # type: ignore[misc]
     """Train pairs (user, item), for models without order."""
 
+    item_features: dict[str, torch.Tensor]  # by modality, (items + 1, width); see `setup.dataset_of`
+
     def __init__(self, config: Any, feed: Arrays) -> None:
         self.feed = feed
         super().__init__(config)
@@ -109,6 +111,8 @@ class FedSequences(SequentialDataset):  # type: ignore[misc]
 
     With `trim`, a batch is as wide as its longest history, not as any: for models to which padding is nothing.
     """
+
+    item_features: dict[str, torch.Tensor]  # by modality, (items + 1, width); see `setup.dataset_of`
 
     def __init__(self, config: Any, feed: Arrays, rows: Rows, copies: int = 1, *, trim: bool = False) -> None:
         self.feed, self.rows, self.copies, self.trim = feed, rows, copies, trim

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from unimp_baselines.recbole import client
 from unimp_baselines.recbole.runner import SequenceRunner
 from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.runners.protocol import Space
 
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_][\w.@-]*")  # RecBole evaluates strings, so only words are let through
@@ -50,6 +51,7 @@ class RecBole(SequenceRunner):
 
     ours: ClassVar[bool] = False
     attributes: ClassVar[bool] = True
+    search: ClassVar[Space] = {"lr": (3e-4, 1e-3, 3e-3)}
 
     def __post_init__(self) -> None:
         """Look the model up; a general model claims fewer cohorts than the class does."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from unimp_baselines.recbole.runner import SequenceRunner, loss_settings
+from unimp_bench.runners.protocol import Space
 
 
 @dataclass
@@ -27,6 +28,12 @@ class GRU4Rec(SequenceRunner):
 
     model_name: ClassVar[str] = "GRU4Rec"
     trim: ClassVar[bool] = True
+    search: ClassVar[Space] = {
+        "lr": (3e-4, 1e-3, 3e-3),
+        "embedding": (32, 64, 128),
+        "hidden": (64, 128, 256),
+        "dropout": (0.1, 0.3),
+    }
 
     def settings(self) -> dict[str, Any]:
         """RecBole's settings."""

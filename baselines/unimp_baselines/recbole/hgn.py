@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from unimp_baselines.recbole.runner import RecBoleRunner, loss_settings
+from unimp_bench.runners.protocol import Space
 
 
 @dataclass
@@ -33,6 +34,12 @@ class HGN(RecBoleRunner):
     loss: Literal["bpr", "ce"] = "bpr"
 
     model_name: ClassVar[str] = "HGN"
+    search: ClassVar[Space] = {
+        "lr": (3e-4, 1e-3, 3e-3),
+        "embedding": (32, 50, 100),
+        "window": (3, 5, 8),
+        "weight_decay": (1e-4, 1e-3),
+    }
 
     def settings(self) -> dict[str, Any]:
         """RecBole's settings."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unimp_baselines.recbole.runner import RecBoleRunner
+from unimp_bench.runners.protocol import Space
 
 
 @dataclass
@@ -26,6 +27,7 @@ class LightGCN(RecBoleRunner):
     reg: float = 1e-4  # lambda
 
     model_name: ClassVar[str] = "LightGCN"
+    search: ClassVar[Space] = {"lr": (3e-4, 1e-3, 3e-3), "layers": (1, 2, 3), "reg": (1e-5, 1e-4, 1e-3)}
 
     def settings(self) -> dict[str, Any]:
         """RecBole's settings; `require_pow` makes its regulariser the squared norm."""

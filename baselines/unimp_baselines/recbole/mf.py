@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from unimp_baselines.recbole.runner import RecBoleRunner
+from unimp_bench.runners.protocol import Space
 
 
 @dataclass
@@ -25,6 +26,7 @@ class MF(RecBoleRunner):
     reg: float = 1e-4  # lambda
 
     model_name: ClassVar[str] = "MF"
+    search: ClassVar[Space] = {"lr": (3e-4, 1e-3, 3e-3), "embedding": (32, 64, 128), "reg": (1e-5, 1e-4, 1e-3)}
 
     def settings(self) -> dict[str, Any]:
         """RecBole's settings."""

@@ -6,6 +6,7 @@ items, "BPR" the pairwise loss against sampled ones.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -17,8 +18,6 @@ from recbole.model.sequential_recommender.hgn import HGN as RecBoleHGN  # noqa: 
 from recbole.model.sequential_recommender.sasrec import SASRec
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (its name everywhere)
-
-from unimp_baselines.recbole.s3rec_model import S3Rec
 
 
 class MF(BPR):  # type: ignore[misc]
@@ -137,4 +136,24 @@ class BERT4Rec(RecBoleBERT4Rec):  # type: ignore[misc]
         return scores
 
 
-CLASSES = {cls.__name__: cls for cls in (MF, LightGCN, HGN, GRU4Rec, SASRec, S3Rec, BERT4Rec)}
+CLASSES = {cls.__name__: cls for cls in (MF, LightGCN, HGN, GRU4Rec, SASRec, BERT4Rec)}
+
+# Classes with a file of their own in this folder, which is imported when its class is asked for.
+FILES = {
+    "S3Rec": "s3rec_model",
+    "MACR": "macr_model",
+    "UltraGCN": "ultragcn_model",
+    "VBPR": "vbpr_model",
+    "CausalRec": "causalrec_model",
+    "UniSRec": "unisrec_model",
+    "LightSANs": "lightsans_model",
+    "MMGCL": "mmgcl_model",
+    "MMSSL": "mmssl_model",
+}
+
+
+def named(name: str) -> Any:
+    """Our class of that name."""
+    if name in FILES:
+        return getattr(import_module(f"unimp_baselines.recbole.{FILES[name]}"), name)
+    return CLASSES[name]

@@ -1,6 +1,7 @@
 """What the worker is asked, as JSON: to train a model, or to score all items for some histories.
 
-Replies are JSON objects, one a line: `{"step": {...}}` while it trains, then `{"done": {...}}` or
+Replies are JSON objects, one a line: `{"step": {...}}` while it trains, then `{"done": {...}}`, which has the highest
+memory of the request's time as `worker_peak_megabytes`, or
 `{"failed": {"kind": ..., "message": ...}}`.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ class Model:
     settings: dict[str, Any]  # numbers, booleans, lists and plain words only: RecBole evaluates strings
     gpu: bool
     trim: bool  # batches as wide as their longest history, for models to which padding is nothing
+    features: dict[str, str] = field(default_factory=dict)  # "image", "text": path of a .npy `(items, width)`, float32
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Train:
     epochs: int
     patience: int  # evaluations without a better NDCG@10 before training stops
     eval_every: int  # epochs
-    max_seconds: float  # stop after the epoch in which so much time was spent; 0: never
+    max_seconds: float  # no epoch begins that would end later, pre-training taking half at most; 0: no limit
     pretrain_epochs: int  # S3-Rec's first stage
     pretrain_batch: int
     seed: int
     folder: str  # for checkpoints
     out: str  # path of the best weights
-    warm_weights: str | None  # weights of another catalogue, of which all but the item tables are taken over
+    warm_weights: str | None  # of another catalogue, to take over but for item tables; or universal pre-trained ones
     checkpoint_seconds: float  # at least so long between two checkpoints
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,29 +17,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from unimp_baselines.common import blocks, opened_state, sealed_state
-from unimp_baselines.recbole import choosing, client, requests
-from unimp_baselines.recbole.feed import Feed, histories, numbered, read_names
+from unimp_baselines.recbole import choosing, client, requests, vectors
+from unimp_baselines.recbole.feed import Feed, histories, numbered
+from unimp_baselines.recbole.learned import Learned
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
 
 HISTORY = 50  # items of a history that RecBole sees
 _FILES = ("feed.npz", "names.parquet", "weights.pt")
 _ROWS = 256  # rows of a batch when scoring
 _PAIRS = 1 << 22  # scores of a batch at most
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a fit left: files in `folder`, which items and users it knows, and the threshold of selection."""
-
-    folder: Path
-    users: pl.Series
-    items: pl.Series
-    popularity: NDArray[np.float32]  # (items,) log(1 + train rows), for those of whom nothing is known
-    digest: str  # sha256 of the weights
-    threshold: float | None
-    facts: dict[str, Any]
 
 
 @dataclass
@@ -58,7 +45,7 @@ class RecBoleRunner:
     patience: int = 10  # evaluations without a better validation NDCG@10
     eval_every: int = 1  # epochs
     weight_decay: float = 0.0
-    max_seconds: float = 0.0  # of training, checked after each epoch; 0: no limit
+    max_seconds: float = 0.0  # of training, both stages where there are two; see `requests.Train`; 0: no limit
     gpu: bool = True  # use one where there is one
 
     tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "selection"})
@@ -69,6 +56,7 @@ class RecBoleRunner:
     examples_a_part: ClassVar[int] = 8_192
     model_name: ClassVar[str] = ""
     ours: ClassVar[bool] = True  # a class of `models.py`
+    search: ClassVar[Space] = {"lr": (3e-4, 1e-3, 3e-3), "embedding": (32, 64, 128)}
     by_user: ClassVar[bool] = True  # has user embeddings: nothing can be said of users without train rows
     trim: ClassVar[bool] = False
     rows: ClassVar[requests.Rows] = "next"
@@ -111,10 +99,18 @@ class RecBoleRunner:
         """Fields of `requests.Train` that subclasses set: `copies`, `pretrain_epochs`, `pretrain_batch`."""
         return {}
 
-    def _model(self) -> requests.Model:
+    def encoders(self) -> dict[str, str]:
+        """Names of the encoders whose item features the model reads, by modality: "image", "text"."""
+        return {}
+
+    def learns_from(self, folder: Path) -> dict[str, str]:
+        """Where training finds item features, by modality; subclasses add what training alone needs."""
+        return vectors.paths(self.encoders(), folder)
+
+    def _model(self, features: dict[str, str]) -> requests.Model:
         shared = {"learning_rate": self.lr, "train_batch_size": self.batch, "weight_decay": self.weight_decay}
         settings = {**shared, **self.settings()}
-        return requests.Model(self.model_name, self.ours, settings, self.gpu, self.trim)
+        return requests.Model(self.model_name, self.ours, settings, self.gpu, self.trim, features)
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Train on the interactions, stop by validation, tune the threshold of selection on validation.
@@ -130,25 +126,28 @@ class RecBoleRunner:
         given = data["recommendation"] if "recommendation" in data else data["selection"]
         feed = Feed.of(given, cohort, attributes=self.attributes)
         feed.write(context.scratch)
-        facts = self._train(context, warm)
-        self._learned = _taken_up(context.scratch, None, facts)
+        features = vectors.write(self._name(), self.encoders(), given.catalogue, feed.items, context)
+        facts = {**self._train(context, warm), **({"features": features} if features else {})}
+        self._learned = Learned.read(context.scratch, None, facts)
         if "selection" in data:
             asked = data["selection"].valid.collect()
-            threshold = choosing.tuned(self._scores(asked, context), feed.items) if asked.height else None
-            self._learned = _taken_up(context.scratch, threshold, facts)
+            threshold = (
+                choosing.tuned(self._scores(asked, given.catalogue, context), feed.items) if asked.height else None
+            )
+            self._learned = Learned.read(context.scratch, threshold, facts)
 
     def _train(self, context: Context, warm: Path | None) -> dict[str, Any]:
         folder = context.scratch
         request = requests.Train(
             **{
-                "model": self._model(),
+                "model": self._model(self.learns_from(folder)),
                 "feed": str(folder / "feed.npz"),
                 "rows": self.rows,
                 "copies": 1,
                 "epochs": self.epochs,
                 "patience": self.patience,
                 "eval_every": self.eval_every,
-                "max_seconds": self.max_seconds,
+                "max_seconds": context.limit(self.max_seconds),
                 "pretrain_epochs": 0,
                 "pretrain_batch": 0,
                 "seed": int(context.rng("recbole").integers(1 << 31)),
@@ -173,6 +172,7 @@ class RecBoleRunner:
             context.record(values["stage"], values["epoch"], **numbers)
 
         done = client.shared().ask(request, folder / "train.json", step)
+        context.worked_elsewhere(done["worker_peak_megabytes"])
         if stage[0]:
             context.progress.finish()
         best = (
@@ -189,7 +189,7 @@ class RecBoleRunner:
         """Score all items for each history, in blocks; or choose among candidates by the threshold."""
         assert self._learned is not None, "fit or load first"
         index = np.array([view.index.get(item, -1) for item in self._learned.items.to_list()])
-        for some, scores in self._scores(examples, context):
+        for some, scores in self._scores(examples, view, context):
             if task == "selection":
                 yield choosing.frame(some, scores, self._learned.items, self._learned.threshold)
             else:
@@ -197,10 +197,13 @@ class RecBoleRunner:
                 whole[:, index[index >= 0]] = scores[:, index >= 0]
                 yield ScoreBlock(some["example_id"].to_list(), whole)
 
-    def _scores(self, examples: pl.DataFrame, context: Context) -> Iterator[tuple[pl.DataFrame, NDArray[np.float32]]]:
+    def _scores(
+        self, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[tuple[pl.DataFrame, NDArray[np.float32]]]:
         """Examples in blocks with their scores `(examples, known items)`; popularity where nothing is known."""
         learned = self._learned
         assert learned is not None
+        features = vectors.of_view(self.encoders(), view, learned.items, learned.folder, learned.facts, context)
         asked, out = context.scratch / "asked.npz", context.scratch / "scores.npy"
         for some in blocks(examples, len(learned.items)):
             past = histories(some, learned.items)
@@ -217,7 +220,7 @@ class RecBoleRunner:
                 with asked.open("wb") as file:
                     np.savez(file, users=users[known], histories=flat, starts=np.concatenate([[0], np.cumsum(lengths)]))
                 request = requests.Score(
-                    model=self._model(),
+                    model=self._model(features),
                     feed=str(learned.folder / "feed.npz"),
                     weights=str(learned.folder / "weights.pt"),
                     digest=learned.digest,
@@ -226,18 +229,22 @@ class RecBoleRunner:
                     rows=max(1, min(_ROWS, _PAIRS // len(learned.items))),
                     seed=int(context.rng("recbole", "score").integers(1 << 31)),
                 )
-                client.shared().ask(request, context.scratch / "score.json")
+                done = client.shared().ask(request, context.scratch / "score.json")
+                context.worked_elsewhere(done["worker_peak_megabytes"])
                 scores[known] = np.load(out)
                 out.unlink()
             yield some, scores
+
+    def _files(self) -> tuple[str, ...]:
+        return (*_FILES, *vectors.files(self.encoders()))
 
     def save(self, folder: Path) -> None:
         """Write weights, the feed that they belong to, and `state.json` with their sums."""
         learned = self._learned
         assert learned is not None, "fit first"
-        for name in _FILES:
+        for name in self._files():
             shutil.copyfile(learned.folder / name, folder / name)
-        sealed_state(folder, _FILES, threshold=learned.threshold, facts=learned.facts)
+        sealed_state(folder, self._files(), threshold=learned.threshold, facts=learned.facts)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote.
@@ -245,16 +252,8 @@ class RecBoleRunner:
         Raises:
             IncompleteError: a file is not there or was changed.
         """
-        state = opened_state(folder, _FILES)
-        self._learned = _taken_up(folder, state["threshold"], state["facts"])
-
-
-def _taken_up(folder: Path, threshold: float | None, facts: dict[str, Any]) -> Learned:
-    users, items = read_names(folder / "names.parquet")
-    with np.load(folder / "feed.npz") as feed:
-        counts = np.bincount(feed["sequences"], minlength=len(items) + 1)[1:]
-    digest = sha256((folder / "weights.pt").read_bytes()).hexdigest()
-    return Learned(folder, users, items, np.log1p(counts).astype(np.float32), digest, threshold, facts)
+        state = opened_state(folder, self._files())
+        self._learned = Learned.read(folder, state["threshold"], state["facts"])
 
 
 @dataclass

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from unimp_baselines.recbole.runner import SequenceRunner, loss_settings
+from unimp_bench.runners.protocol import Space
 
 
 @dataclass
@@ -31,6 +32,12 @@ class Transformer(SequenceRunner):
     attention_dropout: float = 0.5
 
     trim: ClassVar[bool] = True
+    search: ClassVar[Space] = {
+        "lr": (3e-4, 1e-3, 3e-3),
+        "embedding": (32, 64, 128),
+        "layers": (1, 2),
+        "dropout": (0.2, 0.5),
+    }
 
     def __post_init__(self) -> None:
         """Refuse heads that do not share the width evenly."""

@@ -54,7 +54,7 @@ class Scorer:
         config = configure(request.model, feed.items, request.seed, str(Path(request.out).parent))
         init_seed(request.seed, True)
         construct_transform(config)  # puts names into the configuration that BERT4Rec looks up
-        dataset = dataset_of(config, feed, "next", 1, False)
+        dataset = dataset_of(config, feed, "next", 1, False, request.model.features)
         model = model_class(request.model)(config, dataset).to(config["device"])
         checkpoints.restore(model, checkpoints.read(Path(request.weights)))
         model.eval()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from recbole.config import Config
 from recbole.utils import ModelType, get_model
 
 from unimp_baselines.recbole.datasets import ATTRIBUTE, Arrays, FedPairs, FedSequences
-from unimp_baselines.recbole.models import CLASSES
+from unimp_baselines.recbole.models import named
 from unimp_baselines.recbole.refusals import RefusalError
 from unimp_baselines.recbole.requests import Model, Rows
 
@@ -19,7 +23,7 @@ _SUPPORTED = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.SEQUENTIAL)
 
 def model_class(model: Model) -> Any:
     """The class that a request names."""
-    return CLASSES[model.name] if model.ours else get_model(model.name)
+    return named(model.name) if model.ours else get_model(model.name)
 
 
 def configure(model: Model, items: int, seed: int, folder: str, **more: Any) -> Config:
@@ -80,8 +84,23 @@ def batch_size(config: Config, items: int) -> int:
     return max(1, min(asked, _LOGITS // ((items + 1) * positions)))
 
 
-def dataset_of(config: Config, feed: Arrays, rows: Rows, copies: int, trim: bool) -> FedPairs | FedSequences:
-    """The train rows."""
-    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
-        return FedPairs(config, feed)
-    return FedSequences(config, feed, rows, copies, trim=trim)
+def dataset_of(
+    config: Config, feed: Arrays, rows: Rows, copies: int, trim: bool, features: Mapping[str, str] | None = None
+) -> FedPairs | FedSequences:
+    """The train rows, with `item_features`: a tensor `(items + 1, width)` of each modality, row 0 being zeros.
+
+    Raises:
+        RefusalError: features of other items, or some that are no numbers.
+    """
+    general = config["MODEL_TYPE"] != ModelType.SEQUENTIAL
+    dataset = FedPairs(config, feed) if general else FedSequences(config, feed, rows, copies, trim=trim)
+    dataset.item_features = {name: _table(Path(path), feed.items) for name, path in (features or {}).items()}
+    return dataset
+
+
+def _table(path: Path, items: int) -> torch.Tensor:
+    """Features by item number; item k stands in row k - 1 of the file."""
+    values = np.load(path, allow_pickle=False)
+    if values.ndim != 2 or len(values) != items or not np.isfinite(values).all():
+        raise RefusalError(f"{path} has not one row of finite numbers for each of {items} items")
+    return torch.from_numpy(np.concatenate([np.zeros_like(values[:1]), values]).astype(np.float32, copy=False))

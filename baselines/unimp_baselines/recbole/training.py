@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +23,7 @@ from recbole.sampler import RepeatableSampler, Sampler
 from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_trainer, init_seed
 
+from unimp_baselines.learning import is_late
 from unimp_baselines.recbole import checkpoints
 from unimp_baselines.recbole.checkpoints import Progress
 from unimp_baselines.recbole.datasets import AlikeRows, Arrays
@@ -33,6 +32,7 @@ from unimp_baselines.recbole.requests import Train
 from unimp_baselines.recbole.setup import configure, dataset_of, model_class
 
 Say = Callable[[dict[str, Any]], None]
+_LEAST = 1e-9  # seconds that are left where none are: one epoch
 
 
 @dataclass
@@ -60,25 +60,31 @@ def train(request: Train, say: Say) -> dict[str, Any]:
         RefusalError: the loss is NaN, or the model cannot be trained with this data.
     """
     os.chdir(request.folder)
+    # Importing all of RecBole's models turns this on (its sine.py does), and a step then takes half as long again. NaN
+    # losses are told by RecBole's trainer itself.
+    torch.autograd.set_detect_anomaly(False)
     feed = Arrays.read(Path(request.feed))
     facts: dict[str, Any] = {}
     more: dict[str, Any] = {}
+    limit = request.max_seconds
     if request.pretrain_epochs:
-        path = Path(request.folder) / "pretrained.pt"
-        first = _stage("pretrain", request, feed, train_stage="pretrain")
-        progress = _run(first, say)
-        assert progress.weights is not None
-        checkpoints.write(path, {"state_dict": progress.weights["parameters"]})
+        if request.warm_weights and _universal(request):
+            path = Path(request.warm_weights)
+        else:
+            path = Path(request.folder) / "pretrained.pt"
+            progress = _run(_stage("pretrain", request, feed, train_stage="pretrain"), say, limit / 2)
+            limit = max(limit - progress.seconds, _LEAST) if limit else 0.0
+            assert progress.weights is not None
+            checkpoints.write(path, {"state_dict": progress.weights["parameters"]})
+            facts["pretrain_losses"] = [progress.losses[0], progress.losses[-1]]
         more = {"train_stage": "finetune", "pre_model_path": str(path)}
         facts["pretrained"] = sha256(path.read_bytes()).hexdigest()
-        facts["pretrain_losses"] = [progress.losses[0], progress.losses[-1]]
     stage = _stage("fit", request, feed, **more)
     if more:
         _check_taken_over(stage.model, Path(more["pre_model_path"]))
-    progress = _run(stage, say)
+    progress = _run(stage, say, limit)
     assert progress.weights is not None
     checkpoints.write(Path(request.out), progress.weights)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
     parameters = sum(value.numel() for value in stage.model.parameters() if value.requires_grad)
     return {
         **facts,
@@ -89,21 +95,20 @@ def train(request: Train, say: Say) -> dict[str, Any]:
         "train_seconds": round(progress.seconds, 3),
         "device": str(stage.trainer.device),
         "batch": int(stage.trainer.config["train_batch_size"]),
-        "worker_peak_megabytes": round(peak, 1),
     }
 
 
 def _stage(name: str, request: Train, feed: Arrays, **more: Any) -> Stage:
     config = configure(request.model, feed.items, request.seed, request.folder, **more)
     pretraining = name == "pretrain"
-    if request.pretrain_epochs and not len(feed.attributes):
+    if request.pretrain_epochs and not _universal(request) and not len(feed.attributes):
         raise RefusalError("no item has a category below the root or a brand, and its pre-training is about these")
     if pretraining:
         config["train_batch_size"] = request.pretrain_batch
         config["train_neg_sample_args"] = {"distribution": "none", "sample_num": "none"}
     init_seed(request.seed, True)
-    rows = "whole" if pretraining else request.rows
-    dataset = dataset_of(config, feed, rows, request.copies, request.model.trim)
+    rows = "whole" if pretraining and not _universal(request) else request.rows
+    dataset = dataset_of(config, feed, rows, request.copies, request.model.trim, request.model.features)
     valid = dataset.valid()
     sampler: Any = None
     kinds = ["train", "valid"]
@@ -134,13 +139,19 @@ def _stage(name: str, request: Train, feed: Arrays, **more: Any) -> Stage:
     model = model_class(request.model)(config, dataset).to(config["device"])
     if request.warm_weights and name == "fit" and not more:
         _warm(model, checkpoints.read(Path(request.warm_weights)))
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    usual = get_trainer(config["MODEL_TYPE"], config["model"])
+    trainer = getattr(model, "trainer", usual)(config, model)
     trainer.eval_collector.data_collect(train_loader)
     if type(trainer).fit is not Trainer.fit and type(trainer).__name__ != "S3RecTrainer":
         raise RefusalError(f"it trains by a loop of its own ({type(trainer).__name__}), which cannot be resumed")
     epochs = request.pretrain_epochs if pretraining else request.epochs
     epochs = 1 if config["MODEL_TYPE"] == ModelType.TRADITIONAL else epochs
     return Stage(name, model, trainer, train_loader, valid_loader, epochs, request)
+
+
+def _universal(request: Train) -> bool:
+    """Whether the model is pre-trained on item features alone, so that the outcome serves every catalogue."""
+    return bool(getattr(model_class(request.model), "universal", False))
 
 
 def _without_seen(collate: Callable[[Any], Any], histories: str) -> Callable[[Any], Any]:
@@ -174,17 +185,24 @@ def _warm(model: Any, weights: dict[str, Any]) -> None:
 def _check_taken_over(model: Any, path: Path) -> None:
     """Refuse to fine-tune what is not the pre-trained model."""
     kept = checkpoints.read(path)["state_dict"]
+    new: frozenset[str] = getattr(model, "not_pretrained", frozenset())
     for name, value in model.state_dict().items():
+        if name in new:
+            continue
         if name not in kept or not torch.equal(kept[name], value.cpu()):
             raise RefusalError(f"its pre-trained weights were not loaded ({name} differs)")
 
 
-def _run(stage: Stage, say: Say) -> Progress:
-    """Epochs until the last, or until validation no longer gets better."""
-    request, trainer = stage.request, stage.trainer
+def _run(stage: Stage, say: Say, limit: float) -> Progress:
+    """Epochs until the last, until validation no longer gets better, or until `limit` seconds; 0: no limit."""
+    request = stage.request
     key = _key(stage)
     progress = _resume(stage, key)
     written = time.monotonic()
+
+    def ends(seconds: float) -> bool:
+        return is_late(seconds, progress.epoch, limit)
+
     while not progress.finished:
         started = time.monotonic()
         loss = _epoch(stage, progress.epoch)
@@ -196,16 +214,15 @@ def _run(stage: Stage, say: Say) -> Progress:
             progress.best_epoch = progress.epoch
             if last:
                 progress.weights = checkpoints.learned(stage.model)
-        elif last or progress.epoch % request.eval_every == 0:
-            score = float(trainer._valid_epoch(stage.valid)[0])
+        elif last or progress.epoch % request.eval_every == 0 or ends(progress.seconds + time.monotonic() - started):
+            score = _validated(stage)
             step["valid_ndcg10"] = score
             progress.waited += 1
             if score > progress.best:
                 progress.best, progress.best_epoch, progress.waited = score, progress.epoch, 0
                 progress.weights = checkpoints.learned(stage.model)
         progress.seconds += time.monotonic() - started
-        late = 0 < request.max_seconds <= progress.seconds
-        progress.finished = last or late or progress.waited > request.patience
+        progress.finished = last or ends(progress.seconds) or progress.waited > request.patience
         if progress.finished and progress.weights is None:
             progress.weights = checkpoints.learned(stage.model)
         if progress.finished or time.monotonic() - written >= request.checkpoint_seconds:
@@ -213,6 +230,16 @@ def _run(stage: Stage, say: Say) -> Progress:
             written = time.monotonic()
         say(step)
     return progress
+
+
+def _validated(stage: Stage) -> float:
+    """NDCG@10 on validation rows; a model with a method `tune` sets by it what its losses do not teach."""
+
+    def score() -> float:
+        return float(stage.trainer._valid_epoch(stage.valid)[0])
+
+    tune = getattr(stage.model, "tune", None)
+    return float(tune(score)) if tune else score()
 
 
 def _epoch(stage: Stage, number: int) -> float:
@@ -231,11 +258,21 @@ def _epoch(stage: Stage, number: int) -> float:
 
 def _key(stage: Stage) -> str:
     """Names what is trained: a checkpoint of anything else is not taken up."""
-    feed = sha256(Path(stage.request.feed).read_bytes()).hexdigest()
-    asked = asdict(replace(stage.request, feed=feed, folder="", out="", checkpoint_seconds=0.0, warm_weights=None))
-    if stage.request.warm_weights:
-        asked["warm_weights"] = sha256(Path(stage.request.warm_weights).read_bytes()).hexdigest()
+    request = stage.request
+    model = replace(request.model, features={name: _sum(path) for name, path in request.model.features.items()})
+    warm = _sum(request.warm_weights) if request.warm_weights else None
+    named = replace(request, model=model, feed=_sum(request.feed), warm_weights=warm)
+    asked = asdict(replace(named, folder="", out="", checkpoint_seconds=0.0))
     return sha256(json.dumps([stage.name, asked], sort_keys=True).encode()).hexdigest()
+
+
+def _sum(path: str) -> str:
+    return sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _optimizers(trainer: Any) -> list[Any]:
+    """The trainer's optimizer, and those of an adversary that it trains beside."""
+    return [trainer.optimizer, *getattr(trainer, "other_optimizers", ())]
 
 
 def _keep(stage: Stage, key: str, progress: Progress) -> None:
@@ -245,7 +282,7 @@ def _keep(stage: Stage, key: str, progress: Progress) -> None:
             "key": key,
             "progress": vars(progress),
             "model": checkpoints.learned(stage.model),
-            "optimizer": stage.trainer.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in _optimizers(stage.trainer)],
             "random": checkpoints.random_state(stage.train.generator),
         },
     )
@@ -259,6 +296,7 @@ def _resume(stage: Stage, key: str) -> Progress:
     if kept["key"] != key:
         return Progress()
     checkpoints.restore(stage.model, kept["model"])
-    stage.trainer.optimizer.load_state_dict(kept["optimizer"])
+    for optimizer, state in zip(_optimizers(stage.trainer), kept["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     checkpoints.set_random_state(kept["random"], stage.train.generator)
     return Progress(**kept["progress"])

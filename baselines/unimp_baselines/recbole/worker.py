@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from unimp_baselines.recbole import compat, requests
+from unimp_bench import meter
 
 
 def main(files: list[str]) -> int:
@@ -31,13 +32,14 @@ def main(files: list[str]) -> int:
     scorer = scoring.Scorer()
     code = 0
     for file in _told() if files == ["-"] else files:
+        meter.reset_peak()  # the worker outlives its requests, and each is told its own memory
         try:
             request = requests.read(Path(file))
             if isinstance(request, requests.Train):
                 done = training.train(request, lambda step: _reply(channel, {"step": step}))
             else:
                 done = scorer.score(request)
-            _reply(channel, {"done": done})
+            _reply(channel, {"done": {**done, "worker_peak_megabytes": round(meter.peak_megabytes(), 1)}})
             code = 0
         except RefusalError as error:
             _reply(channel, {"failed": str(error)})

@@ -47,7 +47,7 @@ import polars as pl
 from unimp_baselines.common import EVERY_COHORT, past_items
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
+from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
 
 
 @dataclass
@@ -88,6 +88,7 @@ class P5:
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 3e-3), "dropout": (0.0, 0.1), "history": (10, 20), "windows": (3, 5)}
 
     _learned: Any = field(default=None, init=False, repr=False, compare=False)
 
@@ -150,7 +151,7 @@ class P5:
             lessons = questions.Lessons.of(data, self.history, self.valid_questions, rng)
             view = next(iter(data.values())).catalogue
             reader = self._reader(learned, view)
-            plan = self._plan(seed, 1.0 if new else self.nameless)
+            plan = self._plan(seed, 1.0 if new else self.nameless, context.limit(self.max_seconds))
             context.progress.start(f"{self._name}: {cohort}", self.epochs, "epochs")
 
             def told(epoch: int, losses: dict[str, float]) -> None:
@@ -184,7 +185,7 @@ class P5:
             if find_spec(package) is None:
                 raise ConfigError(f"{self._name} needs the package '{package}'; pip install 'unimp-bench[unimp]'")
 
-    def _plan(self, seed: int, nameless: float) -> Any:
+    def _plan(self, seed: int, nameless: float, max_seconds: float) -> Any:
         from unimp_baselines.t5.training import Plan
 
         return Plan(
@@ -201,7 +202,7 @@ class P5:
             ends=self.ends,
             nameless=nameless,
             seed=seed,
-            max_seconds=self.max_seconds,
+            max_seconds=max_seconds,
             device=self.device,
         )
 

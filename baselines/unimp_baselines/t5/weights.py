@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unimp_bench.errors import ConfigError
+from unimp_bench.features.published import quiet
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's bars and reports: loading is part of a stage that has a bar of its own."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def small(rows: int, width: int, layers: int, heads: int, dropout: float) -> Any:
@@ -63,7 +46,7 @@ def published(name: str) -> tuple[Any, Tokenizer]:
         raise ConfigError(f"p5: {where}: there is no such folder; give a folder with config.json or a hub name")
     place = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
     try:
-        with _quiet():
+        with quiet():
             config = T5Config.from_pretrained(place)
             if config.model_type != "t5":
                 raise ConfigError(f"p5: {where} are of a {config.model_type}; give those of a T5")
