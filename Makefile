@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-all
 REAL_DATA ?=
 DEMO := demo
-SHORT ?= --set effort=0.15 --set history=5 --set strategy=multi_task # UniMP in some five minutes; empty for half an hour
+SHORT ?= --set effort=0.15 --set strategy=multi_task # UniMP in some five minutes; empty for half an hour
 REAL := $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 .PHONY: help setup demo test test-slow lint bench clean
@@ -56,6 +56,7 @@ bench: $(READY) ## measure ingestion, stages of a build, scoring, and the model,
 	@$(BIN)/python benchmarks/decoding.py
 	@$(BIN)/python benchmarks/cross_attention.py
 	@$(BIN)/python benchmarks/large_catalogue.py
+	@$(BIN)/python benchmarks/vision_cache.py
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) $(DEMO)

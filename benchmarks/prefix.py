@@ -25,7 +25,8 @@ from unimp.parts import make_tokenizer
 from unimp.sequence import Style, Writer
 from unimp.shop import Log, Shop
 from unimp.vocabulary import Vocabulary
-from unimp_bench import build
+from unimp_bench.places import Home
+from unimp_bench.recipes import Recipe, build
 
 TASKS = ("recommendation", "search", "preference", "explanation")
 
@@ -70,7 +71,7 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, help="a built dataset folder; the small synthetic shop by default")
     asked = arguments.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.data or build("synthetic", home=scratch, size="small").folder
+        folder = asked.data or build(Home(Path(scratch)), Recipe("synthetic", size="small")).folder
         shop = read_folder(folder, TASKS)
         shop = replace(shop, log=first_users(shop.log, min(asked.users, shop.log.users)))
         encoder = make_tokenizer(shop, Options(), Path(scratch) / "tokenizer")
