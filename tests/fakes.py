@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from unimp_bench import keyed
 from unimp_bench.dataset import Catalogue
+from unimp_bench.features import registry as encoder_names
 from unimp_bench.runners import registry
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 
@@ -24,9 +25,20 @@ EVERYONE = frozenset({"in_domain", "new_user", "new_domain"})
 
 def register(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     """Let the registry know these runners ("module:Class" by name) beside the real ones."""
-    real = registry.entry_points(group=registry.GROUP)
     fake = [EntryPoint(name, value, registry.GROUP) for name, value in values.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([*real, *fake]))
+    _replace(monkeypatch, registry.GROUP, [*registry.entry_points(group=registry.GROUP), *fake])
+
+
+def encoders(monkeypatch: pytest.MonkeyPatch, points: Sequence[EntryPoint]) -> None:
+    """Let these be all registered encoders for as long as a test lasts; runners stay what they are."""
+    _replace(monkeypatch, encoder_names.GROUP, points)
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, replaced: str, points: Sequence[EntryPoint]) -> None:
+    real = registry.entry_points
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: EntryPoints(points) if group == replaced else real(group=group)
+    )
 
 
 @dataclass

@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 
 from unimp_baselines.common import EVERY_COHORT
+from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed
 from unimp_baselines.tiger_naming import Named, codebook_size, distinct
 from unimp_bench.dataset import Catalogue
@@ -130,7 +131,7 @@ class TIGER:
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
         import torch
 
-        from unimp_baselines import tiger_learned, tiger_selecting
+        from unimp_baselines import tiger_learned
         from unimp_baselines.t5.decoding import Tree
         from unimp_bench.features import item_features
 
@@ -166,7 +167,8 @@ class TIGER:
         if "selection" in data:
             asked = data["selection"].valid.collect()
             if asked.height and known is not None:  # zero-shot keeps the threshold, too
-                threshold = tiger_selecting.tuned(self._learned.chances(asked), asked)
+                chances = self._learned.chances(asked)
+                threshold = choosing.best_threshold(chances, choosing.rights(asked, ~np.isnan(chances)))
                 self._learned = replace(self._learned, threshold=threshold)
 
     def _quantised(self, features: torch.Tensor, context: Context) -> tuple[Quantiser, dict[str, Any]]:
@@ -227,13 +229,13 @@ class TIGER:
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
     ) -> Iterator[pl.DataFrame | ScoreBlock]:
         """Score all items for each history, in blocks; or choose among candidates by the threshold."""
-        from unimp_baselines import tiger_decoding, tiger_selecting
+        from unimp_baselines import tiger_decoding
 
         learned = self._learned
         assert learned is not None, "fit or load first"
         if task == "selection":
             if examples.height:
-                yield tiger_selecting.frame(examples, learned.chances(examples), learned.threshold)
+                yield choosing.answers(examples, learned.chances(examples), learned.threshold)
             return
         index = np.array([view.index.get(item, -1) for item in learned.named.items.to_list()])
         for rows, scores in tiger_decoding.rankings(learned.network, learned.asked(examples), learned.tree, self.beam):

@@ -19,6 +19,7 @@ import torch
 
 from tests.shop import home_at
 from unimp_baselines import learning, tiger_decoding, tiger_quantiser, tiger_selecting, tiger_training
+from unimp_baselines.recbole import choosing
 from unimp_baselines.t5.decoding import Tree
 from unimp_baselines.tiger import TIGER
 from unimp_baselines.tiger_decoding import Asked
@@ -314,11 +315,11 @@ def test_a_threshold_is_tuned_and_without_one_the_best_candidate_is_chosen() -> 
     examples = pl.DataFrame({"example_id": ["a", "b"], "candidates": [["i3", "i7", "new"], ["i11", "i0"]]})
     labelled = examples.with_columns(item_ids=pl.Series([["i7"], ["i0", "i11"]]))
     given = np.array([[0.1, 0.5, 0.0], [0.2, 0.3, np.nan]])
-    assert tiger_selecting.tuned(given, labelled) == 0.2
+    assert choosing.best_threshold(given, choosing.rights(labelled, ~np.isnan(given))) == 0.2
     for threshold, wanted in ((0.2, [["i7"], ["i0", "i11"]]), (0.6, [["i7"], ["i0"]]), (None, [["i7"], ["i0"]])):
-        said = tiger_selecting.frame(examples, given, threshold)
+        said = choosing.answers(examples, given, threshold)
         assert said["item_ids"].to_list() == wanted
-    said = tiger_selecting.frame(examples, given, 0.05)
+    said = choosing.answers(examples, given, 0.05)
     assert said["item_ids"].to_list() == [["i7", "i3"], ["i0", "i11"]]
     assert np.allclose(said["scores"].to_list(), [[0.5, 0.1], [0.3, 0.2]])
 

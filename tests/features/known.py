@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.fakes import encoders
 from unimp_bench.dataset import Catalogue
 from unimp_bench.features import registry
 from unimp_bench.features.protocol import Modality, Present, Values
@@ -30,7 +31,7 @@ REAL = {
 def register(monkeypatch: pytest.MonkeyPatch, **fakes: str) -> None:
     """Let the registry know the real encoders and these fakes ("module:Class" by name) for as long as a test lasts."""
     points = [EntryPoint(name, value, registry.GROUP) for name, value in {**REAL, **fakes}.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points))
+    encoders(monkeypatch, points)
 
 
 def catalogue(titles: Sequence[str | None], **columns: Sequence[object]) -> Catalogue:

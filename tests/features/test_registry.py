@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 
 import pytest
 
+from tests.fakes import encoders
 from tests.features.known import Hostile, Lengths, register
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.features import registry
@@ -57,10 +58,10 @@ def test_what_cannot_be_had_is_one_line(name: str, error: type[Exception], messa
 
 def test_one_name_for_two_things_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("same", f"tests.features.known:{name}", registry.GROUP) for name in ("Lengths", "Hostile")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points))
+    encoders(monkeypatch, points)
     with pytest.raises(ConfigError, match=r"'same' is claimed by .*Hostile .* and by .*Lengths"):
         registry.found()
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([points[0], points[0]]))
+    encoders(monkeypatch, [points[0], points[0]])
     assert list(registry.found()) == ["same"]
 
 

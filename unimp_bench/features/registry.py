@@ -37,9 +37,7 @@ def encoder_class(name: str) -> type[Encoder]:
         cls = entry.load()
     except ImportError as error:
         missing = f"needs the package '{error.name}'" if error.name else f"cannot be imported ({error})"
-        raise ConfigError(
-            f"encoder '{name}' {missing}; install the extra of {package(entry)} that brings it"
-        ) from None
+        raise ConfigError(f"encoder '{name}' {missing}; install the extra of {package(entry)} that brings it") from None
     except AttributeError:
         raise ConfigError(f"encoder '{name}': {entry.value} does not exist; update {package(entry)}") from None
     lacking = [member for member in _WANTED if not hasattr(cls, member)]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from unimp_baselines.recbole.mmssl import MMSSL
 from unimp_baselines.recbole.runner import RecBoleRunner
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError
-from unimp_bench.features import registry
 from unimp_bench.fitting import task_data
 from unimp_bench.runners.protocol import Context
 
@@ -35,13 +33,6 @@ RUNNERS: dict[str, Callable[[], RecBoleRunner]] = {
     "mmssl": lambda: MMSSL(**CRITICAL),
     "mmssl-alone": lambda: MMSSL(**CRITICAL, adversarial=0.0),
 }
-
-
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    where = {"thumbnail": "thumbnail:Thumbnail", "tfidf_svd": "tfidf:TfidfSvd"}
-    known = [EntryPoint(name, f"unimp_bench.features.{at}", registry.GROUP) for name, at in where.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(known))
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint, EntryPoints
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 
 from tests.baselines.recbole.styled import styled
 from tests.baselines.recbole.test_contract import TASKS, asked, close, learned, said
+from tests.fakes import encoders
 from unimp_baselines.recbole.causalrec import CausalRec
 from unimp_baselines.recbole.macr import MACR
 from unimp_baselines.recbole.runner import RecBoleRunner
@@ -25,7 +25,7 @@ from unimp_baselines.recbole.ultragcn import UltraGCN
 from unimp_baselines.recbole.vbpr import VBPR
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
-from unimp_bench.features import item_features, registry
+from unimp_bench.features import item_features
 from unimp_bench.fitting import task_data
 from unimp_bench.runners.protocol import Context, ScoreBlock
 
@@ -38,13 +38,6 @@ RUNNERS = {
     "causalrec": lambda: CausalRec(**SEEING),
     "causalrec-deep": lambda: CausalRec(**SEEING, tanh=2),
 }
-
-
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    where = {"thumbnail": "thumbnail:Thumbnail", "tfidf_svd": "tfidf:TfidfSvd"}
-    known = [EntryPoint(name, f"unimp_bench.features.{at}", registry.GROUP) for name, at in where.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(known))
 
 
 def checked(tmp_path: Path, script: str) -> None:
@@ -141,7 +134,7 @@ def test_a_fit_is_scoreable_without_what_made_it(
     here = scores(shop, runner, shop.catalogue(), tmp_path / "p")
     shutil.move(tmp_path / "a" / "fit-state", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "a")
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([]))
+    encoders(monkeypatch, [])  # nothing is encoded again
     again = VBPR(**SEEING)
     again.load(tmp_path / "elsewhere")
     assert np.allclose(here, scores(shop, again, shop.catalogue(), tmp_path / "q"), atol=1e-6)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.baselines.recbole.test_contract import TASKS, asked, close, learned, said
+from tests.fakes import encoders
 from tests.shop import ITEM_IDS, OFFICE, add_variant
 from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.lightsans import LightSANs
@@ -63,7 +64,7 @@ class Circle:
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"tfidf_svd": "unimp_bench.features.tfidf:TfidfSvd", "circle": f"{__name__}:Circle"}
     entries = [EntryPoint(name, at, registry.GROUP) for name, at in known.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(entries))
+    encoders(monkeypatch, entries)
 
 
 @pytest.mark.slow
