@@ -23,7 +23,7 @@ class Scorer:
     """Scores with the model that it loaded last, which many requests share."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, Model] | None = None
+        self._key: tuple[str, str, Model] | None = None
         self._model: Any = None
         self._config: Any = None
         self._items = 0
@@ -46,7 +46,8 @@ class Scorer:
         return {"rows": len(users)}
 
     def _load(self, request: Score) -> None:
-        key = (request.digest, request.model)
+        # Of equal weights too, models differ by their feed: ItemKNN or EASE keep nothing else.
+        key = (request.digest, request.feed, request.model)
         if key == self._key:
             return
         self._key = self._model = None  # two models need not be in memory at once

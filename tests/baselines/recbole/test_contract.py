@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from unimp_bench.dataset import Dataset
 from unimp_bench.fitting import Adapting, task_data
 from unimp_bench.runners.protocol import Context, ScoreBlock
 
-SMALL: dict[str, Any] = {"embedding": 8, "epochs": 2, "batch": 32}
+FEW: dict[str, Any] = {"epochs": 2, "batch": 32}
+SMALL: dict[str, Any] = {**FEW, "embedding": 8}
 RUNNERS = {
     "mf": lambda: MF(**SMALL),
     "lightgcn": lambda: LightGCN(**SMALL, layers=2),
@@ -34,9 +36,9 @@ RUNNERS = {
     "sasrec-bpr": lambda: SASRec(**SMALL, inner=8, loss="bpr"),
     "s3rec": lambda: S3Rec(**SMALL, inner=8, pretrain_epochs=2),
     "bert4rec": lambda: BERT4Rec(**SMALL, inner=8),
-    "recbole:Pop": lambda: RecBole(**SMALL, model="Pop"),
-    "recbole:ItemKNN": lambda: RecBole(**SMALL, model="ItemKNN", set="k=5"),
-    "recbole:NARM": lambda: RecBole(**SMALL, model="NARM", set="embedding_size=8;hidden_size=8"),
+    "recbole:Pop": lambda: RecBole(**FEW, model="Pop"),
+    "recbole:ItemKNN": lambda: RecBole(**FEW, model="ItemKNN", set="k=5"),
+    "recbole:NARM": lambda: RecBole(**FEW, model="NARM", set="embedding_size=8;hidden_size=8"),
 }
 TASKS = ("recommendation", "selection")
 
@@ -120,6 +122,25 @@ def test_users_and_items_that_nobody_trained_on_get_popular_items(shop: Dataset,
     for block in blocks:
         assert isinstance(block, ScoreBlock)
         assert np.allclose(block.scores, wanted)
+
+
+def test_a_model_without_weights_is_that_of_its_own_feed(shop: Dataset, tmp_path: Path) -> None:
+    whole = task_data(shop, "recommendation", new_domains=False)
+    half = replace(whole, interactions=whole.interactions.filter(pl.col("position") % 2 == 0))
+    runners, found = [], []
+    for name, data in (("whole", whole), ("half", half)):
+        folder = tmp_path / name
+        folder.mkdir()
+        runners.append(RecBole(**FEW, model="ItemKNN", set="k=5"))
+        runners[-1].fit({"recommendation": data}, Context(0, folder))
+    examples = asked(shop, runners[0], "recommendation")
+    for runner in (*runners, runners[0]):
+        found.append(said(shop, runner, "recommendation", examples, tmp_path / "p"))
+    assert runners[0]._learned is not None
+    assert runners[1]._learned is not None
+    assert runners[0]._learned.digest == runners[1]._learned.digest
+    assert not close(found[0], found[1])
+    assert close(found[0], found[2])
 
 
 def test_a_held_out_domain_is_learned_from_the_first_weights(shop: Dataset, tmp_path: Path) -> None:

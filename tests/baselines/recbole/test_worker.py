@@ -120,6 +120,7 @@ def test_changed_weights_are_not_taken_up(shop: Dataset, tmp_path: Path) -> None
         ({"model": "SASRec", "set": "n_layers"}, "is no key=value"),
         ({"model": "SASRec", "set": "loss_type=__import__('os')"}, "is no key=value"),
         ({"model": "SASRec", "lr": 0.0}, "recbole:SASRec: lr=0.0"),
+        ({"model": "NARM", "embedding": 8}, "embedding=8 is not read; give --set 'set=embedding_size=8'"),
     ],
 )
 def test_generic_models_refuse_what_they_do_not_know(wrong: dict[str, Any], message: str) -> None:
@@ -129,12 +130,21 @@ def test_generic_models_refuse_what_they_do_not_know(wrong: dict[str, Any], mess
 
 def test_an_unknown_setting_is_answered_with_the_nearest(shop: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown setting 'n_layer'; did you mean n_layers"):
-        fitted(shop, RecBole(**SMALL, model="SASRec", set="n_layer=1"), tmp_path / "a")
+        fitted(shop, RecBole(epochs=6, batch=32, model="SASRec", set="n_layer=1"), tmp_path / "a")
 
 
-def test_general_models_claim_known_users_only() -> None:
-    assert RecBole(model="EASE").cohorts == {"in_domain"}
-    assert RecBole(model="LightSANs").cohorts == {"in_domain", "new_user", "new_domain"}
+@pytest.mark.parametrize("name", ["EASE", "FPMC", "HGN", "SHAN", "TransRec", "Caser", "FOSSIL", "HRM", "NPE"])
+def test_models_with_vectors_of_users_claim_known_users_only(name: str) -> None:
+    runner = RecBole(model=name)
+    assert runner.cohorts == {"in_domain"}
+    assert runner.by_user
+
+
+@pytest.mark.parametrize("name", ["LightSANs", "SINE", "DIN", "NARM"])
+def test_models_of_histories_alone_claim_everybody(name: str) -> None:
+    runner = RecBole(model=name)
+    assert runner.cohorts == {"in_domain", "new_user", "new_domain"}
+    assert not runner.by_user
 
 
 @pytest.mark.parametrize(
