@@ -37,8 +37,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "w/o exclusive mask (8)": ("exclusive=false",),
     "early fusion (8)": ("fusion=early",),
     "late fusion (8)": ("fusion=late",),
-    "history of 2": ("history=2",),
-    "history of 10": ("history=10",),
+    "history of 2": ("history=2", "earlier=0"),
+    "history of 5": ("history=5", "earlier=0"),
+    "history of 10": ("history=10", "earlier=0"),
 }
 NOISE = {"noise in text, NT (table 6)": "NT", "noise in pictures, NV (6)": "NV"}
 

@@ -202,6 +202,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "text": {"model_type": "gpt_neox", **NEOX_SMALL},
         "vision": CLIP_SMALL,
         "gate": 1.0,
+        "scaled": True,
         "latents": 8,
         "resampler_layers": 2,
         "resampler_heads": 4,

@@ -92,6 +92,16 @@ def fill_rows(tables: Sequence[Tensor], vocabulary: Vocabulary, features: Floats
         rows[new.to(rows.device)] = torch.from_numpy(made[~known]).to(rows)
 
 
+@torch.no_grad()
+def reset_rows(tables: Sequence[Tensor], vocabulary: Vocabulary, known: NDArray[np.bool_]) -> None:
+    """Give items that are not known the mean row of those that are, in place; arguments as in `fill_rows`."""
+    first = vocabulary.item_ids.start - vocabulary.text
+    for table in tables:
+        rows = table[first : first + len(known)]
+        own = torch.from_numpy(known).to(rows.device)
+        rows[~own] = rows[own].mean(0)
+
+
 def semantic_codes(
     parts: Parts, bodies: Sequence[NDArray[np.int32]], known: NDArray[np.bool_], folder: Path, seed: int
 ) -> tuple[NDArray[np.int64], int]:

@@ -28,11 +28,12 @@ from transformers import CLIPVisionConfig
 
 from unimp.config import CLIP_TINY
 from unimp.contrastive import ContrastiveSettings, train_clip
+from unimp.disk import by_rename
 from unimp.errors import CheckpointError, UnimpError
 from unimp.folders import items_of
 from unimp.item_text import UNKNOWN
 from unimp.options import BUDGETS
-from unimp.parts import at_most, by_rename
+from unimp.parts import at_most
 from unimp.pictures import normalised, read_pictures
 from unimp.shop import Items
 from unimp.text import TextEncoder, train_tokenizer

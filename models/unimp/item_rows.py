@@ -27,6 +27,9 @@ from unimp.rows import INIT_STD
 class ItemContent(nn.Module):
     """Content of every item; `furnish` must be called before it is asked.
 
+    How rare a word is and how pictures vary are those of the catalogue that was learned from, and are kept with the
+    weights: in another view of it (noise, a probe) an item that is shown as before has the row that it had.
+
     Args:
         text_ids: ids of the tokenizer.
         words: width of E.
@@ -42,12 +45,18 @@ class ItemContent(nn.Module):
         self.vision = vision
         self.register_buffer("ids", torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer("offsets", torch.zeros(0, dtype=torch.long), persistent=False)
-        self.register_buffer("idf", torch.zeros(0), persistent=False)
+        self.register_buffer("weights", torch.zeros(0), persistent=False)
         self.register_buffer("pictures", torch.zeros(0, vision), persistent=False)
+        self.register_buffer("idf", torch.zeros(text_ids))
+        self.register_buffer("picture_mean", torch.zeros(vision))
+        self.register_buffer("picture_deviation", torch.ones(vision))
         self.ids: Tensor
         self.offsets: Tensor
-        self.idf: Tensor
+        self.weights: Tensor
         self.pictures: Tensor
+        self.idf: Tensor
+        self.picture_mean: Tensor
+        self.picture_deviation: Tensor
 
     def start(self) -> None:
         """Draw first weights: rows of about the size that other rows have."""
@@ -56,34 +65,42 @@ class ItemContent(nn.Module):
             if linear is not None:
                 nn.init.normal_(linear.weight, std=INIT_STD / linear.in_features**0.5)
 
+    def learn(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:
+        """Take the statistics of the catalogue that is learned from; arguments as in `furnish`."""
+        seen = np.zeros(self.words.num_embeddings)
+        for body in bodies:
+            seen[np.unique(body)] += 1
+        self.idf.copy_(torch.as_tensor(np.log((len(bodies) + 1) / (seen + 1)), dtype=torch.float32))
+        if pictures is not None and self.vision:
+            some = pictures[pictures.abs().sum(1) > 0]
+            if len(some) > 1:
+                self.picture_mean.copy_(some.mean(0))
+                self.picture_deviation.copy_(some.std(0).clamp(min=1e-6))
+
     def furnish(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:
-        """Take in a catalogue.
+        """Take in a catalogue, or another view of it, by the statistics of `learn`.
 
         Args:
             bodies: ids of each item's attributes.
             pictures: mean patch token of each item `(items, vision)`, zeros for none.
         """
         kinds = [np.unique(body) for body in bodies]
-        seen = np.zeros(self.words.num_embeddings)
-        for own in kinds:
-            seen[own] += 1
-        idf = np.log((len(bodies) + 1) / (seen + 1))
+        idf = self.idf.cpu().numpy()
         weights = [idf[own] / max(len(own), 1) ** 0.5 for own in kinds]
         device = self.words.weight.device
         lengths = np.array([len(own) for own in kinds])
         self.ids = torch.as_tensor(np.concatenate(kinds).astype(np.int64), device=device)
         self.offsets = torch.as_tensor(np.cumsum(lengths) - lengths, device=device)
-        self.idf = torch.as_tensor(np.concatenate(weights), dtype=torch.float32, device=device)
+        self.weights = torch.as_tensor(np.concatenate(weights), dtype=torch.float32, device=device)
         if self.vision:
             assert pictures is not None
-            known = pictures.abs().sum(1) > 0
-            some = pictures[known] if known.any() else pictures
-            scaled = (pictures - some.mean(0)) / some.std(0).clamp(min=1e-6) if len(some) > 1 else pictures
-            self.pictures = torch.where(known[:, None], scaled, 0.0).to(device)
+            own = pictures.to(device)
+            scaled = (own - self.picture_mean) / self.picture_deviation
+            self.pictures = torch.where((own.abs().sum(1) > 0)[:, None], scaled, 0.0)
 
     def _words(self) -> Tensor:
         assert len(self.offsets), "furnish the content first"
-        weights = self.idf.to(self.words.weight.dtype)
+        weights = self.weights.to(self.words.weight.dtype)
         return functional.embedding_bag(
             self.ids, self.words.weight, self.offsets, mode="sum", per_sample_weights=weights
         )

@@ -7,8 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unimp.config import PRESETS
-from unimp.errors import CheckpointError
+from unimp.disk import write_text, writing
+from unimp.errors import CheckpointError, UnimpError
 from unimp.modeling import Unimp
 from unimp.options import Options
 from unimp.parts import Parts, Report, codes_of, covers, make_features
@@ -102,6 +102,11 @@ def load_parts(folder: Path, items: Items, options: Options, work: Path, report:
     return Parts(encoder, tower, features, tokens, codes, len(items))
 
 
+def vocabulary_of(folder: Path) -> int:
+    """How many ids the tokenizer beside a saved model has."""
+    return TextEncoder(load_tokenizer(folder / "tokenizer")).size
+
+
 def catalogue_hash(ids: Sequence[str]) -> str:
     """Names a catalogue: its item ids in order."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
@@ -116,10 +121,10 @@ def same_catalogue(folder: Path, items: Items) -> None:
     note, own = folder / "catalogue", catalogue_hash(items.ids)
     if note.is_file() and note.read_text().strip() != own:
         raise CheckpointError(f"{folder} holds parts of another catalogue; take another folder")
-    note.write_text(own + "\n")
+    write_text(note, own + "\n")
 
 
-NOTED = ("catalogue", "domains", "heads", "items", "options", "seconds", "seed", "tasks")
+NOTED = ("catalogue", "decisions", "domains", "heads", "items", "options", "seconds", "seed", "tasks")
 
 
 def read_facts(file: Path) -> dict[str, Any]:
@@ -138,6 +143,18 @@ def read_facts(file: Path) -> dict[str, Any]:
     return facts
 
 
+def options_of(facts: Mapping[str, Any], folder: Path) -> Options:
+    """The options of a saved system.
+
+    Raises:
+        CheckpointError: another version of this package had others.
+    """
+    try:
+        return Options(**facts["options"])
+    except (TypeError, UnimpError) as problem:
+        raise CheckpointError(f"{folder} was saved by another version ({problem}); fit it again") from problem
+
+
 def read_weights(file: Path) -> dict[str, Tensor]:
     """Weights of one file.
 
@@ -148,20 +165,6 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (OSError, SafetensorError) as problem:
         raise CheckpointError(f"{file} is damaged ({problem}); fit it again") from problem
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Inside, files are written to a folder.
-
-    Raises:
-        CheckpointError: the disk is full or not writable.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as problem:
-        said = str(problem).split("\n")[0]
-        raise CheckpointError(f"{folder} cannot be written ({said}); make room and start again") from problem
 
 
 def write_weights(file: Path, tensors: Mapping[str, Tensor]) -> None:

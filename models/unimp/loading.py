@@ -236,14 +236,15 @@ def in_background(made: Iterable[_T], ahead: int = 2) -> Generator[_T, None, Non
 
 
 def continued(plan: Plan, epochs: int, order: Sequence[str], kept: float = 0.25) -> Callable[[int], Plan]:
-    """The strategy `continue`: tasks are added at 1/4, 1/2 and 3/4 of the epochs, earlier ones keep some users.
+    """The strategy `continue`: tasks are added one by one, all by the last epoch; earlier ones keep some users.
 
     The newest task asks all users, the others a random quarter (released code; Table 7).
     """
     tasks = [task for task in order if task in plan.questions]
 
     def plan_of(epoch: int) -> Plan:
-        reached = min(epoch * len(tasks) // max(epochs, 1), len(tasks) - 1)
+        # The last epoch has them all, however few epochs there are.
+        reached = -(-(epoch + 1) * len(tasks) // max(epochs, 1)) - 1
         users: Mapping[str, float] = dict.fromkeys(tasks[:reached], kept)
         return replace(plan, questions={task: plan.questions[task] for task in tasks[: reached + 1]}, users=users)
 

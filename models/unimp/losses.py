@@ -26,7 +26,8 @@ def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     log_p = functional.log_softmax(logits.float(), dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
     if gamma == 0:
         return -log_p
-    return -((1 - log_p.exp()).clamp(min=0) ** gamma) * log_p
+    # A factor of exactly 0 has no gradient below gamma = 1; expm1 is exact where p is near 1.
+    return -((-torch.expm1(log_p)).clamp(min=1e-12) ** gamma) * log_p
 
 
 def combine(

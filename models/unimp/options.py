@@ -82,11 +82,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if self.gamma < 0 or self.effort <= 0 or self.beams < 1 or not _reads(self.history, self.earlier):
-            raise UnimpError(
-                f"gamma={self.gamma}, effort={self.effort}, beams={self.beams}, history={self.history}, "
-                f"earlier={self.earlier}; wanted gamma >= 0, effort > 0, beams >= 1, history >= 1, earlier >= 0"
-            )
+        least = {"gamma": 0, "beams": 1, "history": 1, "earlier": 0, "epochs": 1, "adapt_epochs": 1}
+        for name, low in least.items():
+            if (value := getattr(self, name)) is not None and value < low:
+                raise UnimpError(f"{name}={value}; wanted {low} or more")
+        for name in ("effort", "lr", "recommendation_weight"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise UnimpError(f"{name}={value}; wanted more than 0")
 
     @property
     def budget(self) -> Budget:
@@ -108,10 +110,6 @@ class Options:
     def image_places(self) -> int:
         """How often `<image>` is written: once, or once a latent for early fusion."""
         return 4 if self.model_fusion == "early" else 1
-
-
-def _reads(history: int | None, earlier: int | None) -> bool:
-    return (history is None or history >= 1) and (earlier is None or earlier >= 0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ and pictures, and train reviews. Each part is made once in its folder, by rename
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from transformers import CLIPVisionConfig
 
 from unimp.config import PRESETS, UnimpConfig
 from unimp.contrastive import ContrastiveSettings, train_clip
+from unimp.disk import by_rename, write_text
 from unimp.errors import CheckpointError, UnimpError
 from unimp.features import ItemFeatures, encode_pictures
 from unimp.item_text import UNKNOWN
@@ -94,15 +94,6 @@ def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
     if made is not None and kept.get_vocab() != made.get_vocab():
         raise _of_another(folder, "tokenizer")
     return TextEncoder(kept)
-
-
-def by_rename(folder: Path, save: Callable[[Path], object]) -> None:
-    """Save under another name and rename: what stands in `folder` is whole."""
-    draft = folder.with_name(folder.name + ".part")
-    shutil.rmtree(draft, ignore_errors=True)
-    save(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.replace(folder)
 
 
 def _of_another(folder: Path, what: str) -> CheckpointError:
@@ -189,7 +180,7 @@ def make_features(items: Items, tower: VisionTower, folder: Path, report: Report
         report=lambda done, of: report("patch tokens", done / max(of, 1), total),
     )
     if not note.is_file() or json.loads(note.read_text()) != ids:
-        note.write_text(json.dumps(ids))
+        write_text(note, json.dumps(ids))
     return store.items(items.picture_ids)
 
 
@@ -249,7 +240,7 @@ def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:
     names = _ids_of(folder, wanted)
     coded = dict(zip(names, made.encode_cached(names, items.pictures, folder), strict=True)) if wanted else {}
     if wanted and (not note.is_file() or json.loads(note.read_text()) != names):
-        note.write_text(json.dumps(names))
+        write_text(note, json.dumps(names))
     codes = np.full((len(items), made.codes_per_picture), -1, dtype=np.int64)
     for row, name in enumerate(items.picture_ids):
         if name is not None:

@@ -95,7 +95,7 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
             folder = model / ADAPTED if new and (model / ADAPTED).is_dir() else model
             if not asked:
                 continue
-            answering = Answering(System.load(folder, items, Path(scratch)), seed)
+            answering = Answering(_that_learned(task, System.load(folder, items, Path(scratch))), seed)
             size = min(BLOCK, max(1, MOST_SCORES // len(items)))
             for start in range(0, len(asked), size):
                 block = asked[start : start + size]
@@ -105,6 +105,12 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
     pq.write_table(pa.concat_tables(tables).sort_by("example_id"), draft)
     draft.replace(out)
     return len(examples)
+
+
+def _that_learned(task: str, system: System) -> System:
+    if task not in system.tasks:
+        raise UnimpError(f"the model learned {', '.join(system.tasks)} only; train it with --tasks {task}")
+    return system
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from unimp.disk import write_text
 from unimp.errors import CheckpointError
 from unimp.options import Options
 from unimp.parts import IMAGE_STEPS
@@ -90,9 +91,7 @@ def same_parts(folder: Path, options: Options, seed: int) -> None:
 def _same(note: Path, request: Mapping[str, Any], what: str, instead: str) -> None:
     wanted: dict[str, Any] = json.loads(json.dumps(dict(request)))
     if not note.is_file():
-        draft = note.with_name(note.name + ".part")
-        draft.write_text(json.dumps(wanted, indent=1) + "\n")
-        draft.replace(note)
+        write_text(note, json.dumps(wanted, indent=1) + "\n")
         return
     try:
         found = json.loads(note.read_text())

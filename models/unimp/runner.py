@@ -44,7 +44,7 @@ class UniMP(Options):
         {"recommendation", "preference", "explanation", "selection", "search", "image_generation"}
     )
     cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain", "new_user", "new_domain"})
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False  # its stages last as long as `effort` and the preset say
@@ -109,7 +109,8 @@ class UniMP(Options):
         index = view.index
         answering = Answering(system, seed=context.seed)
         rows = min(_ROWS, max(1, _MOST_SCORES // max(len(index), 1)))
-        for block in examples.iter_slices(rows if task in ("recommendation", "search") else _ROWS):
+        # A selection may be decided by scores of the whole catalogue, too (`decisions.py`).
+        for block in examples.iter_slices(rows if task in ("recommendation", "search", "selection") else _ROWS):
             asked = folders.examples_of(block.select(_EXAMPLE).to_arrow(), index)
             yield _in_one_line(_answers)(answering, task, asked, view)
         if answering.decoder.dropped:

@@ -234,18 +234,18 @@ def _tuned_questions(task: str) -> int:
 
 
 def settle(system: System, shop: Shop) -> None:
-    """Settle on validation how ratings are scaled and which candidates are taken."""
+    """Settle on validation how ratings are scaled and which candidates are taken; what it cannot say stays."""
     if not system.options.settle:
         return
-    scaled: tuple[float, float] | None = None
-    chosen: tuple[float, float] | None = None
+    before = system.decisions
+    scaled, chosen = before.scale, None
     decoder = system.decoder()
     asked_of = [task for task in ("preference", "selection") if task in system.tasks]
     examples = Validation(system, shop, asked_of, most=_SETTLED).examples
     if rated := examples.get("preference"):
         with system.tuned("preference"):
             expected, _ = decoder.rate(rated)
-        scaled = scale(expected, true_ratings(rated))
+        scaled = scale(expected, true_ratings(rated)) or scaled
     by = "labels"
     if asked := examples.get("selection"):
         with system.tuned("selection"):
@@ -257,7 +257,8 @@ def settle(system: System, shop: Shop) -> None:
             other = threshold(chances_of_items(ranked, asked), asked)
             if chosen is not None and other is not None and other[1] > chosen[1]:
                 chosen, by = other, "items"
-    system.decisions = system.team.agree(Decisions(scaled, chosen[0] if chosen else None, by))
+    own = Decisions(scaled, chosen[0], by) if chosen else dataclasses.replace(before, scale=scaled)
+    system.decisions = system.team.agree(own)
 
 
 def pictures(system: System, shop: Shop) -> None:

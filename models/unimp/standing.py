@@ -15,6 +15,7 @@ from unimp import keeping, precision, requests
 from unimp import parts as making
 from unimp.config import UnimpConfig
 from unimp.content import semantic_codes
+from unimp.errors import UnimpError
 from unimp.item_text import UNKNOWN
 from unimp.modeling import Unimp
 from unimp.options import Options
@@ -41,6 +42,8 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
     """
     options, items, team, report, device = system.options, shop.items, system.team, system.report, system.device
     making.need_weights(options)
+    if options.pretrained and not (folder / "tokenizer").is_dir():
+        raise UnimpError(f"pretrained={folder} holds no parts; make them: unimp-bench pretrain --out {folder}")
     team.see(folder)
     seed = system.seed if not options.pretrained else 0
     team.once(lambda: keeping.same_catalogue(folder, items))
@@ -75,7 +78,8 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
     if options.item_ids == "semantic":
         bodies = encoder.encode([f" {body}" for body in items.bodies])
         bought = np.isin(np.arange(len(items)), shop.log.item)
-        semantic, codebook = team.in_turn(lambda: semantic_codes(parts, bodies, bought, folder / "semantic", seed))
+        own = system.folder / "semantic"  # not among lent parts: they are made of what this system sees
+        semantic, codebook = team.in_turn(lambda: semantic_codes(parts, bodies, bought, own, seed))
     levels = semantic.shape[1] if semantic is not None else 1
     config = making.config_of(shop, options, parts, levels, codebook)
     model = precision.halved(making.new_model(config, options, system.seed), options, device)

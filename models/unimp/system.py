@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unimp import keeping, precision, requests, stages, standing
-from unimp.content import content_features, fill_rows
+from unimp.content import content_features, fill_rows, reset_rows
 from unimp.decisions import Decisions
 from unimp.decoding import Decoder
 from unimp.errors import CheckpointError, TrainingError, UnimpError
@@ -95,8 +95,8 @@ class System:
         self._tell(report, record, folder)
         wanted = [task for task in shop.tasks if not tasks or task in tasks]
         chosen = wanted if self.options.learn == "all" else self.options.learn.split(",")
-        if unknown := sorted(set(chosen) - set(TASKS)):
-            raise UnimpError(f"learn='{self.options.learn}': no task '{unknown[0]}'; known: {', '.join(TASKS)}")
+        if unknown := sorted({*chosen, *tasks} - set(TASKS)):
+            raise UnimpError(f"no task '{unknown[0]}'; known: {', '.join(TASKS)}")
         self.tasks = tuple(task for task in wanted if task in chosen)
         if not self.tasks:
             raise TrainingError("there is nothing to learn: no task has training examples")
@@ -147,10 +147,10 @@ class System:
     def _stand(self, shop: Shop, folder: Path) -> None:
         self.parts_folder = folder
         self.model, self.parts, semantic = standing.stand(self, shop, folder)
-        self._furnish(shop.items, semantic)
+        self._furnish(shop.items, semantic, learned_from=True)
 
-    def _furnish(self, items: Items, semantic: Ints | None) -> None:
-        """Everything that follows from parts and model: vocabulary, writers."""
+    def _furnish(self, items: Items, semantic: Ints | None, *, learned_from: bool = False) -> None:
+        """Everything that follows from parts and model: vocabulary, writers; statistics where a catalogue is new."""
         self.semantic = semantic
         self.item_domains = items.domains
         self.vocabulary = Vocabulary.of(self.model.config, semantic)
@@ -161,6 +161,8 @@ class System:
             if self.model.content.vision:
                 assert self.parts.features is not None
                 seen = self.parts.features.means()
+            if learned_from:
+                self.model.content.learn(self.bodies, seen)
             self.model.content.furnish(self.bodies, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
         self.style = standing.style_of(self.options, self.model.config, pictures=self.parts.features is not None)
@@ -203,15 +205,20 @@ class System:
             return
         kept, self.heads = self.heads, {}  # a new domain is answered by the model itself
         stages.new_domain(self, shop, learned)
+        stages.settle(self, shop)  # other weights, other customers
         if "image_generation" in kept:
             self.heads["image_generation"] = kept["image_generation"]
 
     def _rows_from_content(self, known: NDArray[np.bool_]) -> None:
-        if self.vocabulary.levels > 1 or self.model.content is not None:
-            return  # new items have a name or content already
+        if self.vocabulary.levels > 1:
+            return  # new items have a name already
         tables: list[Tensor] = [self.model.embed.new.weight, self.model.head.new.weight]
         # A task's own rows of items would else come back when it is asked.
         tables += [w for own in self.heads.values() for name, w in own.items() if name in _ITEM_TABLES]
+        if self.model.content is not None:
+            # Content says what they are; what stands beside it was only pushed away, as an answer that never came.
+            reset_rows(tables, self.vocabulary, known)
+            return
         fill_rows(tables, self.vocabulary, content_features(self.parts, self.bodies), known)
 
     # Asking
@@ -269,13 +276,14 @@ class System:
             raise CheckpointError(
                 f"{folder} was trained on another catalogue ({facts['items']} items, here {len(items)}); fit it again"
             )
-        options = Options(**facts["options"])
+        options = keeping.options_of(facts, folder)
         system = cls(options, seed=facts["seed"], seconds=facts["seconds"])
         system.item_ids, system.tasks = items.ids, tuple(facts["tasks"])
         system.domains = frozenset(facts["domains"])
         system.parts_folder = folder
         system.report = report
-        model = load_model(folder / "model", items=len(items), dtype=torch.float32)
+        reads = keeping.vocabulary_of(folder)
+        model = load_model(folder / "model", items=len(items), text_ids=reads, dtype=torch.float32)
         system.model = precision.halved(model, options, system.device)
         nn.Module.to(system.model, system.device)  # the library's own wrapper has lost its type
         system.parts = keeping.load_parts(folder, items, options, work, report, system.device)

@@ -22,8 +22,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from unimp import folders
+from unimp.disk import writing
 from unimp.errors import UnimpError
-from unimp.keeping import FACTS, writing
+from unimp.keeping import FACTS
 from unimp.options import Options
 from unimp.processes import Processes, asked_to_shard
 from unimp.shop import Shop
@@ -140,6 +141,8 @@ def _begun(data: Path, out: Path, draft: Path) -> Shop:
     """What is learned from, where nothing stands in the way."""
     if (out / FACTS).is_file():
         raise UnimpError(f"{out} holds a trained system already; give another --out")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UnimpError(f"{out} holds something else; give another --out")
     shop = folders.read_folder(data)
     shutil.rmtree(draft, ignore_errors=True)
     return shop

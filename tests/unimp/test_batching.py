@@ -72,6 +72,8 @@ def test_continued_adds_tasks_and_keeps_a_quarter_of_users() -> None:
     plan = Plan(dict.fromkeys(order, 1), 500)
     plan_of = continued(plan, 8, order)
     assert [len(plan_of(epoch).questions) for epoch in range(8)] == [1, 1, 2, 2, 3, 3, 4, 4]
+    for epochs in (1, 3):  # fewer epochs than tasks: the last one has all of them nevertheless
+        assert len(continued(plan, epochs, order)(epochs - 1).questions) == 4
     assert plan_of(0).users == {}
     assert plan_of(4).users == {"recommendation": 0.25, "search": 0.25}
     big = learning_shop.rows(learning_shop.shop(users=400))

@@ -24,7 +24,9 @@ def test_options_are_read_by_their_kinds() -> None:
     assert read == Options(gamma=0.0, exclusive=False, history=7, vision="off", item_rows="free")
 
 
-@pytest.mark.parametrize("pair", ["gama=1", "vision=maybe", "exclusive=2", "history=x", "effort=-1"])
+@pytest.mark.parametrize(
+    "pair", ["gama=1", "vision=maybe", "exclusive=2", "history=x", "effort=-1", "epochs=0", "lr=-1"]
+)
 def test_wrong_options_are_refused_in_one_line(pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--set", pair]) == 1
     assert capsys.readouterr().err.count("\n") == 1
@@ -43,6 +45,20 @@ def test_a_folder_for_answers_must_be_there_before_the_work(tmp_path: Path) -> N
 def test_a_task_that_was_not_built_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnimpError, match="no task search"):
         predict.predict(tmp_path, tmp_path, "search", tmp_path / "out.parquet")
+
+
+def test_what_stands_in_the_way_is_said_before_the_work(tmp_path: Path) -> None:
+    data = small.home_at(tmp_path / "home").dataset("shop")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(UnimpError, match="holds something else; give another --out"):
+        train.train(data, tmp_path / "out", Options(), 0)
+    with pytest.raises(UnimpError, match="no task 'serach'; known: recommendation"):
+        train.train(data, tmp_path / "new", Options(), 0, "search,serach")
+    lent = Options(pretrained=str(tmp_path / "prats"))
+    with pytest.raises(UnimpError, match="prats holds no parts; make them"):
+        train.train(data, tmp_path / "new", lent, 0)
+    assert not (tmp_path / "prats").exists()
 
 
 @pytest.mark.slow

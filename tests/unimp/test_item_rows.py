@@ -23,7 +23,9 @@ def model(**changes: object) -> Unimp:
     torch.manual_seed(0)
     made = Unimp(tiny.config(item_rows="content", content_width=8, **changes)).eval()
     assert made.content is not None
-    made.content.furnish(BODIES, torch.randn(6, made.content.vision) if made.content.vision else None)
+    pictures = torch.randn(6, made.content.vision) if made.content.vision else None
+    made.content.learn(BODIES, pictures)
+    made.content.furnish(BODIES, pictures)
     return made
 
 
@@ -84,6 +86,21 @@ def test_saved_and_loaded_rows_are_equal(tmp_path: object) -> None:
     again.content.pictures = made.content.pictures
     assert torch.equal(again.head.table(), made.head.table())
     assert torch.equal(again.embed.table(), made.embed.table())
+
+
+def test_an_item_that_another_view_shows_as_before_keeps_its_rows() -> None:
+    made = model()
+    assert made.content is not None
+    pictures = made.content.pictures * made.content.picture_deviation + made.content.picture_mean
+    read, predicted = made.embed.table().clone(), made.head.table().clone()
+    noisy = [BODIES[0], *(np.array([9], np.int32) for _ in BODIES[1:])]
+    swapped = pictures.clone()
+    swapped[1:] = torch.randn(len(swapped) - 1, made.content.vision)
+    made.content.furnish(noisy, swapped)
+    first = items(made).start
+    for before, after in ((read, made.embed.table()), (predicted, made.head.table())):
+        assert torch.allclose(before[first], after[first], atol=1e-5)
+        assert not torch.allclose(before[first + 1], after[first + 1], atol=1e-2)
 
 
 def test_content_must_be_furnished_before_it_is_asked() -> None:

@@ -39,9 +39,10 @@ def test_the_gradient_flows_through_the_factor(gamma: float) -> None:
     assert torch.allclose(logits.grad.double(), wanted, atol=1e-6)
 
 
-def test_a_certain_label_has_no_loss_and_no_nan() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_certain_label_has_no_loss_and_no_nan(gamma: float) -> None:
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
-    loss = focal(logits, torch.tensor([0]), 2.0)
+    loss = focal(logits, torch.tensor([0]), gamma)
     loss.sum().backward()
     assert loss.item() == 0
     assert logits.grad is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from tests import shop as small
-from unimp import folders, keeping, parts
+from unimp import folders, keeping, parts, stages
 from unimp.answering import Answering
+from unimp.content import reset_rows
 from unimp.errors import CheckpointError, UnimpError
 from unimp.options import Options
 from unimp.retrieval import retrieved
@@ -139,6 +141,24 @@ def test_rows_from_content_reach_the_rows_that_a_task_has_of_its_own(fitted: tup
     changed = (again.heads["search"]["head.new.weight"] != own).any(1)[first:].numpy()
     assert changed[~known].all()
     assert not changed[known].any()
+
+
+def test_rows_beside_content_begin_anew_where_nobody_bought() -> None:
+    rows = torch.arange(12.0).reshape(6, 2)
+    vocabulary = SimpleNamespace(item_ids=range(12, 16), text=10)
+    reset_rows([rows], vocabulary, np.array([True, True, False, False]))  # type: ignore[arg-type]
+    assert rows.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [5, 6], [5, 6]]
+
+
+def test_a_held_out_domain_is_settled_by_its_own_customers(
+    fitted: tuple[System, Path], shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = System.load(fitted[1] / "saved", shop.items, fitted[1] / "scratch")
+    done: list[str] = []
+    for name in ("new_domain", "settle"):
+        monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
+    again.adapt(shop, tmp_path / "adapt")
+    assert done == ["new_domain", "settle"]
 
 
 def test_without_validation_examples_nothing_is_chosen_by(fitted: tuple[System, Path], shop: Shop) -> None:

@@ -242,7 +242,7 @@ _TABLES = (
         _AT5,
         (
             Row("VIP5", "vip5", (0.0262, 0.0163, 0.0127)),
-            Row("w/o Exclusive Attention", "unimp", (0.0244, 0.0165, 0.0132), parameters={"exclusive": "off"}),
+            Row("w/o Exclusive Attention", "unimp", (0.0244, 0.0165, 0.0132), parameters={"exclusive": "false"}),
             Row("w/o Cross-attention", "unimp", (0.0257, 0.0192, 0.0161), parameters={"fusion": "none"}),
             Row("Early Fusion", "unimp", (0.0271, 0.0185, 0.0135), parameters={"fusion": "early"}),
             Row("Late Fusion", "unimp", (0.0274, 0.0193, 0.0156), parameters={"fusion": "late"}),
