@@ -38,7 +38,7 @@ from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.search_common import Names
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.features import item_features
+from unimp_bench.features import features_of_fit, item_features
 from unimp_bench.runners.protocol import Context, Space, TaskData
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class MRG(AnswerRunner):
             return network, *self._training(network, rows, data, names, pictures)
 
         network, facts = self._trained(context, "in_domain", start)
+        facts["features"] = pictures.digest
         self._learned = Learned(network, names, pictures.width, facts)
 
     def _training(
@@ -196,8 +197,8 @@ class MRG(AnswerRunner):
         shape = mrg_net.Shape(*sizes, self.factors, self.words, self.state, self.dropout, width)
         return mrg_net.MRG(shape)
 
-    def _pictures(self, view: Catalogue, context: Context) -> Pictures:
-        """Pictures of a catalogue, made once for all parts of a run."""
+    def _pictures(self, view: Catalogue, context: Context, learned: Learned | None = None) -> Pictures:
+        """Pictures of a catalogue, made once for all parts of a run, for what was learned if there is something."""
         from unimp_baselines.mrg_pictures import Pictures, thumbnails
 
         if self._looked is None or self._looked[0] is not view:
@@ -205,8 +206,13 @@ class MRG(AnswerRunner):
                 shuffle = context.seed if self.pictures == THUMBNAILS[1] else None
                 found = thumbnails(view, context.progress, shuffle)
             else:
-                features = item_features(view, self.pictures, context)
-                found = Pictures(features.values, np.where(features.present, np.arange(len(features.values)), -1))
+                if learned is None:
+                    features = item_features(view, self.pictures, context)
+                else:
+                    digest = learned.facts.get("features")
+                    features = features_of_fit(view, self.pictures, digest, context)
+                rows = np.where(features.present, np.arange(len(features.values)), -1)
+                found = Pictures(features.values, rows, features.digest)
             self._looked = view, found
         return self._looked[1]
 
@@ -217,7 +223,7 @@ class MRG(AnswerRunner):
 
         learned = self._learned
         assert learned is not None, "fit or load first"
-        pictures = self._pictures(view, context)
+        pictures = self._pictures(view, context, learned)
         network: mrg_net.MRG = learned.network
         pairs = Pairs.of(examples, "target_item_id", learned.names, view)
         words = learned.names.words.to_list()

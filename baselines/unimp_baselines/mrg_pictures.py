@@ -22,11 +22,12 @@ Pixels = NDArray[np.uint8]
 class Pictures:
     """Thumbnails `(pictures, 3, 64, 64)` or vectors `(pictures, width)`, and the row of each item's `(items,)`, or -1.
 
-    Many items may show one picture, so thumbnails stand here once.
+    Many items may show one picture, so thumbnails stand here once. `digest` is that of an encoder's features.
     """
 
     values: NDArray[np.generic]
     rows: NDArray[np.int64]
+    digest: str | None = None
 
     @property
     def width(self) -> int:

@@ -41,7 +41,7 @@ from unimp_baselines.sancl_profiles import WORDS, Profiles, Shelf, vocabulary
 from unimp_baselines.search_common import Names
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.features import ItemFeatures, item_features
+from unimp_bench.features import ItemFeatures, features_of_fit, item_features
 from unimp_bench.runners.protocol import Context, Space, TaskData
 
 if TYPE_CHECKING:
@@ -117,9 +117,12 @@ class SANCL(AnswerRunner):
             )
         nothing = pl.Series([], dtype=pl.String)
         names = Names(nothing, nothing, vocabulary(data.catalogue.items, rows, self.min_count))
-        features = item_features(data.catalogue, self.pictures, context)
-        shelf = Shelf.of(data.catalogue, names.words, features.values)
         earlier = self._learned
+        if earlier is None or cohort == "in_domain":
+            features = item_features(data.catalogue, self.pictures, context)
+        else:
+            features = self._seen(data.catalogue, earlier, context)
+        shelf = Shelf.of(data.catalogue, names.words, features.values)
 
         def start() -> Any:
             network = self._network(names, features.width).to(self.device)
@@ -133,7 +136,12 @@ class SANCL(AnswerRunner):
             )
 
         network, facts = self._trained(context, cohort, start)
+        facts["features"] = features.digest
         self._learned, self._shelf = Learned(network, names, features.width, facts), None
+
+    def _seen(self, view: Catalogue, learned: Learned, context: Context) -> ItemFeatures:
+        """Features of a view by the encoder that was learned with."""
+        return features_of_fit(view, self.pictures, learned.facts.get("features"), context)
 
     def _training(
         self,
@@ -192,12 +200,7 @@ class SANCL(AnswerRunner):
         learned = self._learned
         assert learned is not None, "fit or load first"
         if self._shelf is None or self._shelf[0] is not view:
-            features = item_features(view, self.pictures, context)
-            if features.width != learned.width:
-                raise ConfigError(
-                    f"sancl: encoder '{self.pictures}' gives {features.width} numbers an item, and learned was from "
-                    f"{learned.width}; run again with --force"
-                )
+            features = self._seen(view, learned, context)
             self._shelf = view, Shelf.of(view, learned.names.words, features.values)
         shelf = self._shelf[1]
         profiles = Profiles.shown(examples, shelf, learned.names.words)

@@ -133,11 +133,15 @@ class TIGER:
 
         from unimp_baselines import tiger_learned
         from unimp_baselines.t5.decoding import Tree
-        from unimp_bench.features import item_features
+        from unimp_bench.features import features_of_fit, item_features
 
         given = data["recommendation"] if "recommendation" in data else data["selection"]
         feed, before = Feed.of(given, cohort), self._learned
-        found, members = item_features(given.catalogue, self.text, context), given.catalogue.members(cohort)
+        if before is None:
+            found = item_features(given.catalogue, self.text, context)
+        else:
+            found = features_of_fit(given.catalogue, self.text, before.facts.get("features"), context)
+        members = given.catalogue.members(cohort)
         present = torch.from_numpy(found.present[members])
         if not present.any():
             raise ConfigError(f"tiger: no item of {cohort} has text for {self.text}; build the dataset with titles")
@@ -161,7 +165,7 @@ class TIGER:
                 spent = facts["quantiser_seconds"] if before is None else 0.0
                 trained = self._trained(network, feed, tree, context, cohort, seed, spent)
                 facts, known = {**facts, **trained}, cohort
-        facts = {**facts, f"alike_{cohort}": alike}
+        facts = {**facts, f"alike_{cohort}": alike, "features": found.digest}
         threshold = before.threshold if before is not None else None
         self._learned = tiger_learned.Learned(quantiser, named, tree, network.eval(), known, threshold, facts)
         if "selection" in data:

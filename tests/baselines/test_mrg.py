@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,14 +21,16 @@ import torch
 
 from tests.baselines import tastes
 from tests.baselines.answer_contract import examples_for, fitted, holds, resumes, said
+from tests.fakes import encoders
 from tests.shop import home_at
 from unimp_baselines import mrg_net, mrg_pictures, mrg_words
 from unimp_baselines.mrg import MRG
 from unimp_baselines.recbole.feed import Lists
 from unimp_bench import curves
-from unimp_bench.dataset import Dataset
+from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
-from unimp_bench.features import ItemFeatures
+from unimp_bench.features.protocol import Modality, Present, Values
+from unimp_bench.features.registry import GROUP
 from unimp_bench.fitting import task_data
 from unimp_bench.progress import Silent
 from unimp_bench.runners import registry
@@ -212,17 +215,31 @@ def test_a_killed_fit_ends_as_an_undisturbed_one(
     assert whole == resumed
 
 
-def test_features_of_an_encoder_are_one_region(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def features(view: Any, encoder: str, context: Context) -> ItemFeatures:
-        assert encoder == "mine"
-        values = np.arange(view.items.height * 5, dtype=np.float32).reshape(-1, 5)
-        return ItemFeatures(values, view.items["image_id"].is_not_null().to_numpy(), encoder, "")
+class Counted:
+    """An encoder whose numbers go on from item to item."""
 
-    monkeypatch.setattr("unimp_baselines.mrg.item_features", features)
+    modality: ClassVar[Modality] = "image"
+    version: ClassVar[str] = "1"
+
+    def identity(self) -> str:
+        return self.version
+
+    def encode(self, view: Catalogue, context: Context) -> tuple[Values, Present]:
+        values = np.arange(view.items.height * 5, dtype=np.float32).reshape(-1, 5)
+        return values, view.items["image_id"].is_not_null().to_numpy()
+
+
+def test_features_of_an_encoder_are_one_region(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders(monkeypatch, [EntryPoint("mine", "tests.baselines.test_mrg:Counted", GROUP)])
     runner = fitted(shop, tmp_path / "a", partial(MRG, **SMALL, pictures="mine"))
     assert runner._learned.network.look.map.in_features == 5
     answered = said(shop, runner, "explanation", examples_for(shop, runner, "explanation"), tmp_path)
     assert answered["text"].null_count() == 0
+    monkeypatch.setattr(Counted, "version", "2")
+    again = MRG(**SMALL, pictures="mine")
+    again.load(tmp_path / "a/fit-state")
+    with pytest.raises(ConfigError, match=r"^encoder 'mine' is no longer what it was at this fit; fit again [^\n]*$"):
+        said(shop, again, "explanation", examples_for(shop, again, "explanation"), tmp_path)
 
 
 def _learned(folder: Path, pictures: str = "grid") -> tuple[MRG, Any]:

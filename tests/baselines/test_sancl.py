@@ -7,7 +7,7 @@ from functools import partial
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ import torch
 
 from tests.baselines import tastes
 from tests.baselines.answer_contract import examples_for, fitted, holds, resumes, said
+from tests.fakes import encoders as let_be_encoders
 from tests.shop import home_at
 from unimp_baselines import sancl, sancl_net, sancl_profiles
 from unimp_baselines.sancl import SANCL
@@ -28,8 +29,8 @@ from unimp_baselines.t5 import pictures
 from unimp_bench import curves, descriptor
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
-from unimp_bench.features import ItemFeatures
 from unimp_bench.features import registry as encoders
+from unimp_bench.features.protocol import Modality, Present, Values
 from unimp_bench.fitting import task_data
 from unimp_bench.runners import registry
 from unimp_bench.runners.protocol import Context
@@ -41,20 +42,29 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def described(view: Catalogue, encoder: str, context: Context) -> ItemFeatures:
-    """The built-in descriptor as an encoder called "mine"."""
-    assert encoder == "mine"
-    ids, rows = pictures.described(view)
-    values = np.zeros((view.items.height, descriptor.WIDTH), dtype=np.float32)
-    values[[view.index[item] for item in ids]] = rows
-    return ItemFeatures(values, view.items["image_id"].is_not_null().to_numpy(), encoder, "")
+class Described:
+    """The built-in descriptor as an encoder."""
+
+    modality: ClassVar[Modality] = "image"
+    version: ClassVar[str] = "1"
+
+    def identity(self) -> str:
+        return self.version
+
+    def encode(self, view: Catalogue, context: Context) -> tuple[Values, Present]:
+        ids, rows = pictures.described(view)
+        values = np.zeros((view.items.height, descriptor.WIDTH), dtype=np.float32)
+        values[[view.index[item] for item in ids]] = rows
+        return values, view.items["image_id"].is_not_null().to_numpy()
+
+
+MINE = [EntryPoint("mine", "tests.baselines.test_sancl:Described", encoders.GROUP)]
 
 
 @pytest.fixture(autouse=True)
 def own_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features that need no encoder to be registered."""
-
-    monkeypatch.setattr(sancl, "item_features", described)
+    """Features that need no package."""
+    let_be_encoders(monkeypatch, MINE)
 
 
 @pytest.fixture
@@ -267,7 +277,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[SANCL, Any]:
     )
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sancl, "item_features", described)
+        let_be_encoders(patched, MINE)
         (folder / "scratch").mkdir()
         runner.fit(data, Context(0, folder / "scratch"))
     return runner, data["preference"].catalogue
@@ -290,8 +300,6 @@ def test_what_is_missing_is_one_line(shop: Dataset, tmp_path: Path, monkeypatch:
     with pytest.raises(ConfigError, match="no train row of in_domain has a rating"):
         SANCL(**SMALL).fit({"preference": replace(given, interactions=unrated)}, Context(0, tmp_path))
     monkeypatch.undo()
-    named = EntryPoint("thumbnail", "unimp_bench.features.thumbnail:Thumbnail", encoders.GROUP)
-    monkeypatch.setattr(encoders, "found", lambda: {"thumbnail": named})
     bare = replace(given.catalogue, items=given.catalogue.items.with_columns(pl.lit(None, pl.String).alias("image_id")))
     unseen = {"preference": replace(given, catalogue=replace(bare, origin=None))}
     with pytest.raises(ConfigError, match="reads pictures and no item") as caught:
@@ -299,15 +307,16 @@ def test_what_is_missing_is_one_line(shop: Dataset, tmp_path: Path, monkeypatch:
     assert "\n" not in str(caught.value)
 
 
-def test_features_of_another_width_are_refused(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_encoder_than_was_learned_with_is_refused(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner = fitted(shop, tmp_path / "a", partial(SANCL, **{**SMALL, "epochs": 1}))
-
-    def wide(view: Any, encoder: str, context: Context) -> ItemFeatures:
-        return ItemFeatures(np.ones((view.items.height, 99), np.float32), np.ones(view.items.height, bool), encoder, "")
-
-    monkeypatch.setattr(sancl, "item_features", wide)
-    with pytest.raises(ConfigError, match="gives 99 numbers an item"):
+    monkeypatch.setattr(Described, "version", "2")
+    told = r"^encoder 'mine' is no longer what it was at this fit; fit again [^\n]*$"
+    with pytest.raises(ConfigError, match=told):
         said(shop, runner, "preference", examples_for(shop, runner, "preference"), tmp_path)
+    with pytest.raises(ConfigError, match=told):
+        runner.adapt({"preference": task_data(shop, "preference", new_domains=True)}, Context(0, tmp_path))
 
 
 def test_changed_files_are_not_taken_up(shop: Dataset, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ if find_spec("torch") is None:
 
 import torch
 
+from tests.fakes import encoders
 from tests.shop import home_at
 from unimp_baselines import learning, tiger_decoding, tiger_quantiser, tiger_selecting, tiger_training
 from unimp_baselines.recbole import choosing
@@ -29,6 +30,9 @@ from unimp_baselines.tiger_net import Shape, Tiger
 from unimp_bench import answers
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
+from unimp_bench.features import item_features
+from unimp_bench.features.protocol import Modality, Present, Values
+from unimp_bench.features.registry import GROUP
 from unimp_bench.fitting import task_data
 from unimp_bench.runners.protocol import Context
 
@@ -324,19 +328,26 @@ def test_a_threshold_is_tuned_and_without_one_the_best_candidate_is_chosen() -> 
     assert np.allclose(said["scores"].to_list(), [[0.5, 0.1], [0.3, 0.2]])
 
 
-def _features(view: Catalogue, encoder: str, context: Context) -> SimpleNamespace:
+class Described:
     """Numbers by category, price and hash of the id; item i05 has no text."""
-    items = view.items
-    kind = items["categories"].list.last().rank("dense").to_numpy()
-    values = np.stack([5.0 * kind, items["price_usd"].to_numpy(), np.sin(np.arange(len(items)))], 1)
-    present = (items["item_id"] != "i05").to_numpy()
-    return SimpleNamespace(values=(values * present[:, None]).astype(np.float32), present=present)
+
+    modality: ClassVar[Modality] = "text"
+    version: ClassVar[str] = "1"
+
+    def identity(self) -> str:
+        return self.version
+
+    def encode(self, view: Catalogue, context: Context) -> tuple[Values, Present]:
+        items = view.items
+        kind = items["categories"].list.last().rank("dense").to_numpy()
+        values = np.stack([5.0 * kind, items["price_usd"].to_numpy(), np.sin(np.arange(len(items)))], 1)
+        return values.astype(np.float32), (items["item_id"] != "i05").to_numpy()
 
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """The tiny shop, and features of its items."""
-    monkeypatch.setattr("unimp_bench.features.item_features", _features)
+    encoders(monkeypatch, [EntryPoint("tfidf_svd", "tests.baselines.test_tiger:Described", GROUP)])
     return Dataset.open(home_at(tmp_path / "home"), "shop")
 
 
@@ -412,7 +423,7 @@ def test_zero_shot_names_new_items_with_the_codebooks_and_the_network_as_they_ar
     for part in (after, tuned):
         assert torch.equal(part.quantiser.tables, before.quantiser.tables)
         assert sorted(part.named.items.to_list()) == ["i16", "i17", "i18", "i19"]
-    found = _features(shop.catalogue(), "", Context(0, tmp_path))
+    found = item_features(shop.catalogue(), "tfidf_svd", Context(0, tmp_path))
     rows = shop.catalogue().items["item_id"].is_in(after.named.items.to_list()).to_numpy()
     codes, order = (part.numpy() for part in before.quantiser.codes(torch.from_numpy(found.values[rows])))
     assert after.named.codes.tolist() == distinct(codes, order, before.quantiser.form.codebook).tolist()
@@ -427,12 +438,22 @@ def test_changed_files_are_not_taken_up(tmp_path: Path, shop: Dataset) -> None:
 
 
 def test_a_catalogue_without_text_is_refused(tmp_path: Path, shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(values=np.zeros((20, 3), dtype=np.float32), present=np.zeros(20, dtype=bool))
+    def nothing(*_: object) -> tuple[Values, Present]:
+        return np.zeros((20, 3), dtype=np.float32), np.zeros(20, dtype=bool)
 
-    monkeypatch.setattr("unimp_bench.features.item_features", nothing)
+    monkeypatch.setattr(Described, "encode", nothing)
     with pytest.raises(ConfigError, match=r"tiger: no item of in_domain has text for tfidf_svd"):
         _fitted(shop, tmp_path)
+
+
+def test_new_items_are_not_named_by_the_features_of_another_encoder(
+    tmp_path: Path, shop: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = _fitted(shop, tmp_path / "a")
+    monkeypatch.setattr(Described, "version", "2")
+    data = {"recommendation": task_data(shop, "recommendation", new_domains=True)}
+    with pytest.raises(ConfigError, match=r"^encoder 'tfidf_svd' is no longer what it was at this fit; [^\n]*$"):
+        runner.adapt(data, Context(0, tmp_path))
 
 
 @pytest.mark.parametrize(

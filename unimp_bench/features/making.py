@@ -42,6 +42,32 @@ def item_features(view: Catalogue, encoder: str, context: Context) -> ItemFeatur
     return ensure(view, encoder, context).features
 
 
+def features_of_fit(view: Catalogue, encoder: str, digest: str | None, context: Context) -> ItemFeatures:
+    """Features of a view, for what learned from those of the catalogue without noise.
+
+    Args:
+        view: the items, under noise or not.
+        encoder: its name.
+        digest: of the features that were learned from.
+        context: as in `ensure`.
+
+    Raises:
+        ConfigError: the encoder is not what it was when that was learned.
+    """
+    check_digest(encoder, item_features(view.clean, encoder, context).digest, digest)
+    return item_features(view, encoder, context)
+
+
+def check_digest(encoder: str, now: str, learned: str | None) -> None:
+    """Refuse an encoder whose features of the catalogue without noise have another digest than those learned from.
+
+    Raises:
+        ConfigError: they have.
+    """
+    if now != learned:
+        raise ConfigError(f"encoder '{encoder}' is no longer what it was at this fit; fit again with --force")
+
+
 def ensure(view: Catalogue, encoder: str, context: Context) -> Made:
     """Features of a catalogue's items, made if they are not there.
 

@@ -127,6 +127,8 @@ class RecBoleRunner:
         feed = Feed.of(given, cohort, attributes=self.attributes)
         feed.write(context.scratch)
         features = vectors.write(self._name(), self.encoders(), given.catalogue, feed.items, context)
+        if self._learned is not None and warm is not None:
+            vectors.check_same(features, self._learned.facts.get("features", {}))
         facts = {**self._train(context, warm), **({"features": features} if features else {})}
         self._learned = Learned.read(context.scratch, None, facts)
         if "selection" in data:

@@ -15,7 +15,7 @@ import polars as pl
 
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.features import ItemFeatures, content, item_features, registry
+from unimp_bench.features import ItemFeatures, check_digest, content, features_of_fit, item_features, registry
 from unimp_bench.runners.protocol import Context
 
 _CALLED = {"image": "picture", "text": "text"}
@@ -79,6 +79,20 @@ def write(
     return facts
 
 
+def check_same(now: Mapping[str, Mapping[str, str]], earlier: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse to go on from weights that were learned from other features of the same catalogue.
+
+    Args:
+        now: what `write` said.
+        earlier: what it said when the weights were learned.
+
+    Raises:
+        ConfigError: an encoder is not what it was.
+    """
+    for modality, facts in now.items():
+        check_digest(facts["encoder"], facts["digest"], earlier[modality]["digest"])
+
+
 def of_view(
     encoders: Mapping[str, str],
     view: Catalogue,
@@ -97,9 +111,7 @@ def of_view(
         made = facts["features"][modality]
         if content.fingerprint(view, _kind(modality)) == made["read"]:
             continue
-        if encoded(view.clean, encoder, context).digest != made["digest"]:
-            raise ConfigError(f"encoder '{encoder}' is no longer what it was at this fit; fit again with --force")
-        other = encoded(view, encoder, context)
+        other = features_of_fit(view, encoder, made["digest"], context)
         path = context.scratch / f"{modality}-{other.digest[:16]}.npy"
         np.save(path, other.values[_rows(view, items)])
         found[modality] = str(path)

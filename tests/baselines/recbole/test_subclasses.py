@@ -18,6 +18,7 @@ import torch
 from tests.baselines.recbole.styled import styled
 from tests.baselines.recbole.test_contract import TASKS, asked, close, learned, said
 from tests.fakes import encoders
+from unimp_baselines.recbole import vectors
 from unimp_baselines.recbole.causalrec import CausalRec
 from unimp_baselines.recbole.macr import MACR
 from unimp_baselines.recbole.runner import RecBoleRunner
@@ -26,6 +27,7 @@ from unimp_baselines.recbole.vbpr import VBPR
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.features import item_features
+from unimp_bench.features.thumbnail import Thumbnail
 from unimp_bench.fitting import task_data
 from unimp_bench.runners.protocol import Context, ScoreBlock
 
@@ -145,13 +147,25 @@ def test_a_fit_is_scoreable_without_what_made_it(
 
 
 def test_an_encoder_that_changed_is_told(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unimp_bench.features.thumbnail import Thumbnail
-
     runner = learned(shop, VBPR(**SEEING), tmp_path / "a")
     monkeypatch.setattr(Thumbnail, "identity", lambda self: "thumbnail 99")
     noisy = replace(swapped(shop.catalogue(), "i00", "i15"), origin=shop.folder / "visible/items.parquet")
     with pytest.raises(ConfigError, match="encoder 'thumbnail' is no longer what it was at this fit"):
         scores(shop, runner, noisy, tmp_path / "p")
+
+
+def test_weights_are_not_warmed_up_with_the_features_of_another_encoder(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(view: Catalogue) -> dict[str, dict[str, str]]:
+        items = pl.Series(["i00", "i15"])
+        return vectors.write("VBPR", {"image": "thumbnail"}, view, items, Context(0, tmp_path))
+
+    earlier = facts(shop.catalogue())
+    vectors.check_same(facts(shop.catalogue()), earlier)
+    monkeypatch.setattr(Thumbnail, "identity", lambda self: "thumbnail 99")
+    with pytest.raises(ConfigError, match="encoder 'thumbnail' is no longer what it was at this fit"):
+        vectors.check_same(facts(shop.catalogue()), earlier)
 
 
 @pytest.mark.slow
