@@ -121,9 +121,11 @@ def broken(stage: str, folder: Path, state: State, rows: Sequence[int], loss: fl
     """The end of a run whose loss or gradient norm is no number, at a step that learned from these rows."""
     named = ", ".join(map(str, rows[:_NAMED])) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
     what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
+    there = any(folder.glob("checkpoint-*"))
+    kept = f"the last good checkpoint is kept in '{folder}'" if there else "no checkpoint was made yet"
     problem = TrainingError(
-        f"{what} in stage {stage}, epoch {state.epoch}, step {state.step}, rows {named}; "
-        f"the last good checkpoint is kept in '{folder}': try a lower learning rate"
+        f"{what} in stage {stage}, epoch {state.epoch}, step {state.step}, rows {named}; {kept}: "
+        "try a lower learning rate"
     )
     problem.shared = True  # sums are the same everywhere
     return problem

@@ -3,12 +3,14 @@
     words(i)   = LN( sum_t w_t E[t] / sqrt(n) )               t: the n different ids of the item's attributes
     read(i)    = free(i) + W_r words(i)
     predict(i) = read(i) + delta(i) + W_p p_i
+    logit(i)   = h . predict(i) + b_i,  b_i = log(1 + times i was bought in training) at the start
 
 with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled,
 and delta 0 at the start. The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought, and
 nothing ties the row by which it is read to the one by which it is predicted (MPT's are tied). Where the catalogue is
-small or new, content lets what was learned of one item hold for others like it. Read rows have words only, so that
-pictures reach the text by fusion alone, and every ablation of it stays one.
+small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
+tells, and a small model would spend most of its steps on learning it. Read rows have words only, so that pictures reach
+the text by fusion alone, and every ablation of it stays one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unimp.rows import INIT_STD
+
+
+def popularity(bought: NDArray[np.int64], items: int) -> Tensor:
+    """First biases `(items,)` of items, given the items of all train interactions; their mean is 0."""
+    logs = np.log1p(np.bincount(bought, minlength=items))
+    return torch.as_tensor(logs - logs[logs > 0].mean() if (logs > 0).any() else logs, dtype=torch.float32)
 
 
 class ItemContent(nn.Module):

@@ -53,9 +53,10 @@ class Unimp(PreTrainedModel, GenerationMixin):
         new = config.text.vocab_size - config.text_ids
         self.body = _body(config)
         self.embed = InputRows(config.text_ids, new, config.width, config.width**0.5 if config.scaled else 1.0)
-        self.head = OutputRows(config.text_ids, new, config.width)
+        has_content = config.item_rows == "content" and config.item_levels == 1
+        self.head = OutputRows(config.text_ids, new, config.width, bias=has_content)
         self.content: ItemContent | None = None
-        if config.item_rows == "content" and config.item_levels == 1:
+        if has_content:
             seen = config.vision_width if config.fusion != "none" else 0
             self.content = ItemContent(config.text_ids, config.content_width, seen, config.width)
             self.embed.added, self.head.added = self.content.read_rows, self._predicted

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from unimp.beams import name_beams, split_rows, text_beams
 from unimp.errors import UnimpError
@@ -148,11 +147,7 @@ class Ranker:
 
     def _item_logits(self, hidden: Tensor, ids: range) -> Tensor:
         """Logits in float32: half precision would give a large catalogue many equal scores."""
-        head = self.model.head
-        if hidden.dtype == torch.float32:
-            return head.some(hidden, ids)
-        first = ids.start - self.vocabulary.text
-        return functional.linear(hidden.float(), head.table()[first : first + len(ids)].float())
+        return self.model.head.some(hidden.float(), ids)
 
     def _best(self, hidden: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k best items `(rows, k)` and their logits, holding one part of the catalogue at a time."""

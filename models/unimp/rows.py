@@ -81,12 +81,12 @@ class InputRows(nn.Module):
 
 
 class OutputRows(nn.Module):
-    """The head: one row a text id and one a new id, no bias."""
+    """The head: one row a text id and one a new id, and with `bias` a number for each new id."""
 
-    def __init__(self, text: int, new: int, width: int) -> None:
+    def __init__(self, text: int, new: int, width: int, *, bias: bool = False) -> None:
         super().__init__()
         self.text = nn.Linear(width, text, bias=False)
-        self.new = nn.Linear(width, new, bias=False)
+        self.new = nn.Linear(width, new, bias=bias)
         self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
         self.kept = Kept()
 
@@ -96,12 +96,14 @@ class OutputRows(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits `(..., ids)` of hidden states `(..., width)`."""
-        return torch.cat([self.text(hidden), functional.linear(hidden, self.table())], dim=-1)
+        return torch.cat([self.text(hidden), functional.linear(hidden, self.table(), self.new.bias)], dim=-1)
 
     def some(self, hidden: Tensor, ids: range) -> Tensor:
         """Logits `(..., len(ids))` of a run of new ids only: what ranking a catalogue needs."""
         first = ids.start - self.text.out_features
-        return functional.linear(hidden, self.table()[first : first + len(ids)])
+        some = slice(first, first + len(ids))
+        table, bias = self.table()[some].to(hidden.dtype), self.new.bias
+        return functional.linear(hidden, table, bias[some].to(hidden.dtype) if bias is not None else None)
 
 
 def _with(rows: Tensor, more: Tensor) -> Tensor:

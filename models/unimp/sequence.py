@@ -30,7 +30,7 @@ class Style:
 
     Args:
         history: most items of a history that are read in full.
-        earlier: most items before those, of which id and rating alone are read.
+        earlier: most items before those, of which id, picture and rating alone are read.
         context: what of the history is learned, one of `CONTEXTS`.
         ratings, whys: whether history items show the user's rating and explanation.
         pictures: whether `<image>` is written.
@@ -144,7 +144,7 @@ class Writer:
         return Piece.of(self._text(f" {self.style.words.name}"), item) + named
 
     def chunk(self, item: int, rating: float, why: str | None, bare: bool = False) -> Piece:
-        """One item of a history; a `bare` one is its id and rating alone."""
+        """One item of a history; a `bare` one is its id and rating alone, which see its picture from the id on."""
         style, vocabulary = self.style, self.vocabulary
         attributes, name = style.context in ("attributes", "both"), style.context in ("id", "both")
         piece = self._name(item, name)
@@ -157,7 +157,13 @@ class Writer:
             piece += Piece.of(self._text(f" {style.words.why} {why}")[: style.most_words], item)
         piece += Piece.of([vocabulary.chunk_end], item)
         if bare:
-            piece.items = [-1] * len(piece.ids)  # the picture would tell the id that is to be told from other items
+            # The picture stands behind the name: before it, it would tell the id that other items are to tell.
+            named = len(self._text(f" {style.words.name}")) + len(vocabulary.item(item)) - 1
+            piece.items[:named] = [-1] * named
+            if style.pictures:
+                piece.which[named] = 0
+            else:
+                piece.items = [-1] * len(piece.ids)
         return piece
 
     def question(self, task: str, example: Example) -> Piece:

@@ -26,6 +26,7 @@ from unimp.decisions import Decisions
 from unimp.decoding import Decoder
 from unimp.errors import CheckpointError, TrainingError, UnimpError
 from unimp.heads import Tuned
+from unimp.item_rows import popularity
 from unimp.modeling import Unimp
 from unimp.options import Options
 from unimp.parts import Report
@@ -106,6 +107,7 @@ class System:
         self.domains = domains_of(shop)
         self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
         stages.language(self, shop)
+        self._begin_biases(shop, np.ones(len(shop.items), dtype=bool))
         stages.caption(self, shop)
         stages.histories(self, shop)
         stages.multi_task(self, shop)
@@ -181,6 +183,13 @@ class System:
             codes=self.parts.codes,
         )
 
+    def _begin_biases(self, shop: Shop, which: NDArray[np.bool_]) -> None:
+        """Let items `(items,)` begin as popular as the log says."""
+        if (bias := self.model.head.new.bias) is not None:
+            own = torch.from_numpy(which).to(bias.device)
+            with torch.no_grad():
+                bias[-len(own) :][own] = popularity(shop.log.item, len(own)).to(bias)[own]
+
     # A held-out domain
 
     def adapt(self, shop: Shop, folder: Path, *, report: Report = silent, record: Record | None = None) -> None:
@@ -204,6 +213,7 @@ class System:
         if self.options.new_domain == "zero_shot_content" or not learned:
             return
         kept, self.heads = self.heads, {}  # a new domain is answered by the model itself
+        self._begin_biases(shop, held_out)
         stages.new_domain(self, shop, learned)
         stages.settle(self, shop)  # other weights, other customers
         if "image_generation" in kept:

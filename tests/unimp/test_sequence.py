@@ -222,7 +222,10 @@ def test_a_bare_history_shows_ids_and_ratings_and_no_picture_gives_an_id_away() 
     row = writer(words, history=0, earlier=5).trunk(one.history, one.ratings, one.whys)
     assert read(row, words) == ["<end>", "ID", "item_0", "Rating", "rate_5", "<eoc>", "ID", "item_1", "<eoc>"]
     assert learned(row, words) == ["item_0", "rate_5", "item_1"]
-    assert set(row.items) == {-1}
+    assert row.items == [-1, -1, 0, 0, 0, 0, -1, 1, 1]  # from the id on, which is told before anything is seen
+    assert row.which == [-1, -1, 0, -1, -1, -1, -1, 0, -1]
+    blind = writer(words, history=0, earlier=5, pictures=False).trunk(one.history, one.ratings, one.whys)
+    assert set(blind.items) == {-1}
 
 
 def test_earlier_items_stand_bare_before_those_in_full() -> None:
@@ -244,7 +247,7 @@ def test_earlier_items_stand_bare_before_those_in_full() -> None:
         "<eoc>",
     ]
     assert row.ends == [1, 4, 7, 12]
-    assert row.seen == [-1, -1, -1, 1]
+    assert row.seen == [-1, 1, 2, 1]
 
 
 def test_collating_leaves_items_without_picture_blind() -> None:
