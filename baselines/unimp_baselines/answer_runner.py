@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from unimp_baselines.common import opened_state, sealed_state
+from unimp_baselines.common import device, opened_state, require_torch, sealed_state
 from unimp_baselines.search_common import Names
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context
@@ -68,9 +68,7 @@ class AnswerRunner(ABC):
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device(self.system, self.gpu)
 
     def _trained(self, context: Context, cohort: str, start: Start) -> tuple[Any, dict[str, Any]]:
         """Train what `start` gives, under the run's seed; the network with its best weights, and facts.
@@ -131,8 +129,10 @@ class AnswerRunner(ABC):
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        require_torch(self.system)
         from safetensors.torch import load_file
 
         state = opened_state(folder, FILES)

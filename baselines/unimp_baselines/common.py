@@ -1,10 +1,11 @@
-"""What several baselines share: blocks of examples, the last item of a history, positives a selection asks for."""
+"""What several baselines share: packages, blocks of examples, last items, positives a selection asks for, states."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,48 @@ import polars as pl
 from numpy.typing import NDArray
 
 from unimp_bench.dataset import Catalogue
-from unimp_bench.errors import IncompleteError
+from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.runners.protocol import Context, TaskData
 
 EVERY_COHORT = frozenset({"in_domain", "new_user", "new_domain"})
 _CELLS = 1 << 24  # scores of a block: 64 MB
+
+
+def require(who: str, how: str, *packages: str) -> None:
+    """Refuse to begin where a package is not installed.
+
+    Args:
+        who: needs them.
+        how: a command that brings them.
+        packages: as they are imported.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ConfigError(f"{who} needs the package '{package}', which is not installed; {how}")
+
+
+def require_torch(who: str) -> None:
+    """Refuse to begin where PyTorch is not installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    require(who, "pip install 'unimp-bench[models]'", "torch")
+
+
+def device(who: str, gpu: bool) -> str:
+    """Where a system that uses PyTorch computes.
+
+    Raises:
+        ConfigError: PyTorch is not installed.
+    """
+    require_torch(who)
+    import torch
+
+    return "cuda" if gpu and torch.cuda.is_available() else "cpu"
 
 
 class LearnsNothing:

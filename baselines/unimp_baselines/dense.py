@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from unimp_baselines.bm25 import documents
-from unimp_baselines.common import EVERY_COHORT, opened_state, sealed_state
+from unimp_baselines.common import EVERY_COHORT, opened_state, require_torch, sealed_state
 from unimp_baselines.recbole.feed import Numbers, numbered
 from unimp_baselines.search_common import Asks, Names, padded
 from unimp_baselines.search_runner import Trained
@@ -211,8 +211,10 @@ class Dense(Trained):
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        require_torch("dense")
         from safetensors.torch import load_file
 
         self._facts = opened_state(folder, _FILES)["facts"]

@@ -34,6 +34,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from unimp_baselines.answer_runner import HIGHEST, LOWEST, AnswerRunner, Learned, answered, ratings, shuffled
+from unimp_baselines.common import require_torch
 from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.search_common import Names
 from unimp_bench.dataset import Catalogue
@@ -108,6 +109,7 @@ class MRG(AnswerRunner):
         Raises:
             ConfigError: there is nothing to learn from, no picture to look at, or the loss is not finite.
         """
+        require_torch("mrg")
         from unimp_baselines import mrg_words
 
         view = next(iter(data.values())).catalogue

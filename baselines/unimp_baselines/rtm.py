@@ -284,10 +284,11 @@ class RTM(SearchRunner):
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        super().load(folder)
         from unimp_baselines import rtm_data
 
-        super().load(folder)
         assert self._learned is not None
         self._keep(self._learned, rtm_data.Shelf.read(folder))

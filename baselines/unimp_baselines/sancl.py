@@ -35,7 +35,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from unimp_baselines.answer_runner import HIGHEST, LOWEST, AnswerRunner, Learned, answered, ratings, shuffled
-from unimp_baselines.common import EVERY_COHORT
+from unimp_baselines.common import EVERY_COHORT, require_torch
 from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.sancl_profiles import WORDS, Profiles, Shelf, vocabulary
 from unimp_baselines.search_common import Names
@@ -106,6 +106,7 @@ class SANCL(AnswerRunner):
         self._learn(data["preference"], context, "new_domain")
 
     def _learn(self, data: TaskData, context: Context, cohort: str) -> None:
+        require_torch("sancl")
         from unimp_baselines.search_training import inherit
 
         columns = ["user_id", "item_id", "rating", "explanation"]

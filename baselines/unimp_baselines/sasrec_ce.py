@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_baselines.common import EVERY_COHORT, blocks, opened_state, sealed_state
+from unimp_baselines.common import EVERY_COHORT, blocks, device, opened_state, require_torch, sealed_state
 from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed, Lists, histories, read_names, write_names
 from unimp_bench.dataset import Catalogue
@@ -94,9 +94,7 @@ class SASRecCE:
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device("sasrec_ce", self.gpu)
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Train on the interactions, stop by validation, tune the threshold of selection on validation.
@@ -111,6 +109,7 @@ class SASRecCE:
         self._learn(data, context, "new_domain")
 
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
+        require_torch("sasrec_ce")
         import torch
 
         from unimp_baselines import sasrec_net
@@ -209,8 +208,10 @@ class SASRecCE:
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        require_torch("sasrec_ce")
         from safetensors.torch import load_file
 
         from unimp_baselines import sasrec_net

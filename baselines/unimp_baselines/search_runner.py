@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import polars as pl
 
-from unimp_baselines.common import blocks, opened_state, sealed_state
+from unimp_baselines.common import blocks, device, opened_state, require_torch, sealed_state
 from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.search_common import Asks, Corpus, Names, spread
 from unimp_bench.dataset import Catalogue
@@ -74,20 +74,20 @@ class Trained(ABC):
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device(self.system, self.gpu)
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Train on the search questions and the reviews, stop by validation.
 
         Raises:
-            ConfigError: there is nothing to learn from, or the loss is not finite.
+            ConfigError: there is nothing to learn from, the loss is not finite, or PyTorch is not installed.
         """
+        require_torch(self.system)
         self._learn(data["search"], context, "in_domain")
 
     def adapt(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Train on the rows of held-out domains, from the first weights where these do not belong to items or users."""
+        require_torch(self.system)
         self._learn(data["search"], context, "new_domain")
 
     @abstractmethod
@@ -166,8 +166,10 @@ class SearchRunner(Trained):
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        require_torch(self.system)
         from safetensors.torch import load_file
 
         facts = opened_state(folder, self._files())["facts"]

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from unimp_baselines.common import EVERY_COHORT
+from unimp_baselines.common import EVERY_COHORT, device, require_torch
 from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed
 from unimp_baselines.tiger_naming import Named, codebook_size, distinct
@@ -105,9 +105,7 @@ class TIGER:
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device("tiger", self.gpu)
 
     @property
     def _shape(self) -> Shape:
@@ -129,6 +127,7 @@ class TIGER:
         self._learn(data, context, "new_domain")
 
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
+        require_torch("tiger")
         import torch
 
         from unimp_baselines import tiger_learned
@@ -256,8 +255,10 @@ class TIGER:
         """Take up what `save` wrote.
 
         Raises:
+            ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
+        require_torch("tiger")
         from unimp_baselines.tiger_learned import Learned
 
         self._learned = Learned.read(folder, self._shape, self.device)

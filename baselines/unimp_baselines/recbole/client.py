@@ -13,10 +13,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from unimp_baselines.common import require
 from unimp_baselines.recbole import requests
 from unimp_bench.errors import ConfigError, UnimpBenchError
 
@@ -34,8 +34,7 @@ def require_recbole() -> None:
     Raises:
         ConfigError: it is not.
     """
-    if find_spec("recbole") is None:
-        raise ConfigError(f"this runner needs RecBole, which is not installed; {_INSTALL}")
+    require("this system", _INSTALL, "recbole")
 
 
 class Worker:

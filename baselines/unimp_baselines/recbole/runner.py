@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from unimp_baselines.common import blocks, opened_state, sealed_state
+from unimp_baselines.common import blocks, device, opened_state, sealed_state
 from unimp_baselines.recbole import choosing, client, requests, vectors
 from unimp_baselines.recbole.feed import Feed, histories, numbered
 from unimp_baselines.recbole.learned import Learned
@@ -84,9 +84,7 @@ class RecBoleRunner:
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device(self._name(), self.gpu)
 
     def _name(self) -> str:
         return type(self).__name__

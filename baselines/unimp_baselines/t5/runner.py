@@ -37,14 +37,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
-from unimp_baselines.common import EVERY_COHORT, past_items
+from unimp_baselines.common import EVERY_COHORT, device, past_items, require
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
@@ -113,9 +112,7 @@ class P5:
     @property
     def device(self) -> str:
         """Where it computes."""
-        import torch
-
-        return "cuda" if self.gpu and torch.cuda.is_available() else "cpu"
+        return device(self._name, self.gpu)
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Learn all tasks that are given, with validation to stop by.
@@ -181,9 +178,7 @@ class P5:
         self._learned = learned
 
     def _needs(self) -> None:
-        for package in ("torch", "transformers", "tokenizers", "safetensors"):
-            if find_spec(package) is None:
-                raise ConfigError(f"{self._name} needs the package '{package}'; pip install 'unimp-bench[unimp]'")
+        require(self._name, "pip install 'unimp-bench[unimp]'", "torch", "transformers", "tokenizers")
 
     def _plan(self, seed: int, nameless: float, max_seconds: float) -> Any:
         from unimp_baselines.t5.training import Plan

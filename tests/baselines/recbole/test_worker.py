@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from unimp_baselines import common
 from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.generic import RecBole
 from unimp_baselines.recbole.mf import MF
@@ -95,8 +96,8 @@ def test_a_loss_that_is_no_number_is_told(shop: Dataset, tmp_path: Path) -> None
 
 
 def test_without_recbole_the_extra_is_named(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs RecBole.*pip install --no-deps recbole==1.2.1"):
+    monkeypatch.setattr(common, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs the package 'recbole'.*pip install --no-deps recbole==1.2.1"):
         fitted(shop, MF(), tmp_path / "a")
 
 
