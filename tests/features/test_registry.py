@@ -45,7 +45,7 @@ def test_names_are_found_with_and_without_argument() -> None:
         ("clip:", ConfigError, "wants a folder or a name"),
         ("lengths:3", ConfigError, "'lengths' takes nothing after a colon; leave out ':3'"),
         ("gone", ConfigError, "known:Gone does not exist"),
-        ("absent", ConfigError, "needs the package 'tests.no_such_module'"),
+        ("absent", ConfigError, "needs the package 'tests.no_such_module', which is not installed; install it"),
         ("function", ConfigError, "lacks modality, identity, encode"),
         ("other", ConfigError, "lacks modality"),
     ],
@@ -72,3 +72,14 @@ def test_listing_imports_no_encoder() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["unimp_tower", "unimp_tower:FOLDER"])
+def test_an_encoder_without_its_package_names_the_extra_that_brings_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real ones, with their package
+    told = registry.without(name, ModuleNotFoundError("no", name="torch"))
+    assert str(told) == (
+        f"encoder '{name}' needs the package 'torch', which is not installed; pip install 'unimp-bench[unimp]'"
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -136,3 +137,36 @@ def test_a_floor_is_told_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_paths_are_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "tests.fakes:Spy")
     assert registry.resolved(registry.load("same", {"notes": "a/b"})) == {"notes": Path("a/b")}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A package with three extras."""
+
+    name: str = "unimp-bench"
+    requires: tuple[str, ...] = (
+        "numpy>=2.0",
+        "torch>=2.13; extra == 'models'",
+        "Diff-users>=1; extra == 'unimp'",
+        "torch>=2.13 ; extra == 'unimp'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "missing", "told"),
+    [
+        (
+            "unimp.encoder",
+            "torch",
+            "needs the package 'torch', which is not installed; pip install 'unimp-bench[unimp]'",
+        ),
+        ("somebody.else", "torch.nn", "pip install 'unimp-bench[models]'"),
+        ("somebody.else", "diff_users", "pip install 'unimp-bench[unimp]'"),
+        ("somebody.else", "numpy", "install it, or unimp-bench anew"),
+        ("somebody.else", None, "cannot be imported (no); install unimp-bench anew"),
+    ],
+)
+def test_what_is_missing_is_told_with_the_extra_that_brings_it(module: str, missing: str | None, told: str) -> None:
+    entry = EntryPoint("x", f"{module}:X", registry.GROUP)
+    vars(entry)["dist"] = Distribution()
+    assert registry.lacking_package(entry, ImportError("no", name=missing)).endswith(told)

@@ -93,10 +93,7 @@ def ensure(view: Catalogue, encoder: str, context: Context) -> Made:
                     folder, digest, tool, plain, view, context
                 )
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"encoder '{plain}' needs the package '{error.name}', which is not installed; "
-            "pip install 'unimp-bench[models]'"
-        ) from None
+        raise registry.without(plain, error) from None
     except getattr(tool, "errors", ()) as error:
         raise ConfigError(f"encoder '{plain}': {error}") from error
     file, (values, present) = store.path(folder, digest), kept

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.features.protocol import Encoder
-from unimp_bench.runners.registry import package, registered
+from unimp_bench.runners.registry import lacking_package, package, registered
 
 GROUP = "unimp_bench.encoders"
 _WANTED = ("modality", "identity", "encode")
@@ -36,8 +36,7 @@ def encoder_class(name: str) -> type[Encoder]:
     try:
         cls = entry.load()
     except ImportError as error:
-        missing = f"needs the package '{error.name}'" if error.name else f"cannot be imported ({error})"
-        raise ConfigError(f"encoder '{name}' {missing}; install the extra of {package(entry)} that brings it") from None
+        raise ConfigError(f"encoder '{name}' {lacking_package(entry, error)}") from None
     except AttributeError:
         raise ConfigError(f"encoder '{name}': {entry.value} does not exist; update {package(entry)}") from None
     lacking = [member for member in _WANTED if not hasattr(cls, member)]
@@ -45,6 +44,13 @@ def encoder_class(name: str) -> type[Encoder]:
         what = f"lacks {', '.join(lacking)}" if lacking else "is no class"
         raise ConfigError(f"encoder '{name}': {entry.value} {what}; see unimp_bench.features.Encoder")
     return cast(type[Encoder], cls)
+
+
+def without(name: str, error: ImportError) -> ConfigError:
+    """What to say of an encoder, as a user writes it, that found a package missing while it worked."""
+    known = found()
+    entry = known.get(name) or known[name.partition(":")[0] + ":"]
+    return ConfigError(f"encoder '{name}' {lacking_package(entry, error)}")
 
 
 def load(name: str) -> Encoder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Container, Iterable, Mapping
@@ -24,6 +25,7 @@ GROUP = "unimp_bench.runners"
 EVERY = "all"
 FLOORS = "floors"
 FAMILY = ":"  # ends the name of an entry point that stands for many runners
+_REQUIRED = re.compile(r"""([\w.-]+)[^;]*;.*extra\s*==\s*['"]([\w.-]+)""")  # a requirement of an extra
 
 
 def found() -> dict[str, EntryPoint]:
@@ -51,6 +53,28 @@ def registered(group: str, kind: str) -> dict[str, EntryPoint]:
 def package(entry: EntryPoint) -> str:
     """Who brought it."""
     return entry.dist.name if entry.dist is not None else "unknown package"
+
+
+def lacking_package(entry: EntryPoint, error: ImportError) -> str:
+    """What an entry point lacks and how to install it, to follow its name in a sentence.
+
+    Of several extras of its distribution that bring the package, the one that is called as the entry point's own top
+    package is named, else the first of the alphabet.
+    """
+    if not error.name:
+        return f"cannot be imported ({error}); install {package(entry)} anew"
+    top, own = error.name.partition(".")[0], entry.module.partition(".")[0]
+    required = entry.dist.requires if entry.dist is not None else None
+    pairs = [found.groups() for text in required or () if (found := _REQUIRED.match(text))]
+    extras = sorted(extra for name, extra in pairs if _plain(name) == _plain(top))
+    extra = own if own in extras else next(iter(extras), None)
+    how = f"pip install '{package(entry)}[{extra}]'" if extra else f"install it, or {package(entry)} anew"
+    return f"needs the package '{error.name}', which is not installed; {how}"
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def names() -> list[str]:
@@ -108,8 +132,7 @@ def runner_class(name: str) -> type[Runner]:
     try:
         cls = entry.load()
     except ImportError as error:
-        missing = f"needs the package '{error.name}'" if error.name else f"cannot be imported ({error})"
-        raise ConfigError(f"runner '{name}' {missing}; install the extra of {package(entry)} that brings it") from None
+        raise ConfigError(f"runner '{name}' {lacking_package(entry, error)}") from None
     except AttributeError:
         raise ConfigError(f"runner '{name}': {entry.value} does not exist; update {package(entry)}") from None
     wanted = ("tasks", "cohorts", "version", "reads_truth", "fit", "predict", "save", "load")
