@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -24,16 +24,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from transformers import CLIPVisionConfig
 
+from unimp import teaching
 from unimp.config import CLIP_TINY
-from unimp.contrastive import ContrastiveSettings, train_clip
+from unimp.contrastive import ContrastiveSettings
 from unimp.disk import by_rename
 from unimp.errors import CheckpointError, UnimpError
 from unimp.folders import items_of
-from unimp.item_text import UNKNOWN
 from unimp.options import BUDGETS
-from unimp.parts import at_most
 from unimp.pictures import normalised, read_pictures
 from unimp.shop import Items
 from unimp.text import TextEncoder, train_tokenizer
@@ -41,8 +39,6 @@ from unimp.vision import VisionTower
 
 _BUDGET = BUDGETS["tiny"]
 _SETTINGS = ContrastiveSettings(steps=_BUDGET.tower_steps, seed=0)
-_MOST = 20_000  # pictures to learn from; the others, of a larger catalogue, are only encoded
-_BLOCK = 512  # encoded pictures in memory at a time
 _BATCH = 64  # pictures in one pass of the tower
 
 
@@ -129,7 +125,7 @@ class Tower:
         """Version and, of a given tower, the hash of its weights, else all that decides them beside the catalogue."""
         if self._given is not None:
             return f"unimp_tower 1 {self._given.fingerprint()}"
-        decides = {**asdict(_SETTINGS), "vision": CLIP_TINY, "vocabulary": _BUDGET.vocabulary, "most": _MOST}
+        decides = {**asdict(_SETTINGS), "vision": CLIP_TINY, "vocabulary": _BUDGET.vocabulary, "most": teaching.MOST}
         return f"unimp_tower 1 {json.dumps(decides, sort_keys=True)}"
 
     def encode(self, view: View, context: Circumstances) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -142,7 +138,7 @@ class Tower:
         place = {name: row for row, name in enumerate(names)}
         rows = np.zeros((len(names), tower.width), dtype=np.float32)
         context.progress.start("pictures", len(names), "pictures")
-        for start, files in _blocks(items, names):
+        for start, files in teaching.blocks(items, names):
             for first in range(0, len(files), _BATCH):
                 at = slice(start + first, start + min(first + _BATCH, len(files)))
                 pixels = read_pictures(files[first : first + _BATCH], tower.size, names[at])
@@ -166,15 +162,8 @@ class Tower:
         return VisionTower.from_pretrained(folder)
 
     def _train(self, items: Items, folder: Path, progress: Told, device: torch.device) -> None:
-        rows = _drawn(items)
-        names = [str(items.picture_ids[row]) for row in rows]
-        titles = [None if items.titles[row] == UNKNOWN else items.titles[row] for row in rows]
-        sizes = CLIPVisionConfig(**CLIP_TINY)
-        pixels = np.empty((len(names), CLIP_TINY["image_size"], CLIP_TINY["image_size"], 3), dtype=np.uint8)
-        for start, files in _blocks(items, names):
-            at = slice(start, start + len(files))
-            pixels[at] = read_pictures(files, CLIP_TINY["image_size"], names[at])
-        words = TextEncoder(train_tokenizer([title or "" for title in titles], _BUDGET.vocabulary))
+        rows = teaching.drawn(items)
+        titles = [title or "" for title in teaching.titles_of(items, rows)]
         done = 0
 
         def report(step: int, steps: int, loss: float) -> None:
@@ -184,36 +173,21 @@ class Tower:
 
         checkpoint = folder.with_name(f"{folder.name}.checkpoint")
         progress.start("vision tower", _SETTINGS.steps, "steps")
-        with at_most(_BUDGET.threads):
-            clip = train_clip(
-                pixels, titles, words, sizes, _SETTINGS, device=device, checkpoint=checkpoint, report=report
-            )
+        tower = teaching.teach(
+            items,
+            rows,
+            TextEncoder(train_tokenizer(titles, _BUDGET.vocabulary)),
+            CLIP_TINY,
+            _SETTINGS,
+            threads=_BUDGET.threads,
+            device=device,
+            checkpoint=checkpoint,
+            report=report,
+        )
         progress.finish()
-        by_rename(folder, VisionTower.from_clip(clip).save_pretrained)
+        by_rename(folder, tower.save_pretrained)
         checkpoint.unlink(missing_ok=True)
 
 
 def _items(view: View) -> Items:
     return items_of(view.items.to_arrow(), view.text_fields, view.images)
-
-
-def _drawn(items: Items) -> list[int]:
-    """Items with a picture, at most so many: those of the smallest hashes; by picture, as the files are."""
-    rows = [row for row, name in enumerate(items.picture_ids) if name is not None]
-    if len(rows) > _MOST:
-        rows = sorted(rows, key=lambda row: hashlib.sha256(items.ids[row].encode("utf-8", "surrogatepass")).digest())
-    return sorted(rows[:_MOST], key=lambda row: (str(items.picture_ids[row]), row))
-
-
-def _blocks(items: Items, names: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
-    """Encoded pictures in the order of their names, some hundreds at a time, with the place of the first.
-
-    Raises:
-        UnimpError: a picture is not there.
-    """
-    for start in range(0, len(names), _BLOCK):
-        some = names[start : start + _BLOCK]
-        found = items.pictures(some)
-        if absent := [name for name in some if name not in found]:
-            raise UnimpError(f"picture {absent[0]} is named by an item but not there; build the dataset again")
-        yield start, [found[name] for name in some]

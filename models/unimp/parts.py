@@ -7,9 +7,8 @@ and pictures, and train reviews. Each part is made once in its folder, by rename
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import CLIPVisionConfig
 
+from unimp import teaching
 from unimp.config import PRESETS, UnimpConfig
-from unimp.contrastive import ContrastiveSettings, train_clip
+from unimp.contrastive import ContrastiveSettings
 from unimp.disk import by_rename, write_text
 from unimp.errors import CheckpointError, UnimpError
 from unimp.features import ItemFeatures, encode_pictures
-from unimp.item_text import UNKNOWN
 from unimp.modeling import Unimp
 from unimp.options import Options
-from unimp.pictures import read_pictures
 from unimp.prompts import PAPER
 from unimp.published import from_published
 from unimp.shop import Items, Shop
@@ -130,39 +127,23 @@ def make_tower(
             raise _of_another(folder, "vision tower")
         return tower
     if not (folder / "config.json").is_file():
-        rows = [k for k, name in enumerate(items.picture_ids) if name is not None]
+        rows = teaching.drawn(items)
         if len(rows) < LEAST_PICTURES:
             return None
-        sizes = CLIPVisionConfig(**PRESETS[options.preset]["vision"])
-        files = items.pictures([str(items.picture_ids[k]) for k in rows])
-        names = [str(items.picture_ids[k]) for k in rows]
-        settings = ContrastiveSettings(seed=seed)
-        side = int(PRESETS[options.preset]["vision"]["image_size"])
-        with at_most(options.budget.threads):
-            clip = train_clip(
-                read_pictures([files[name] for name in names], side, names),
-                [None if items.titles[k] == UNKNOWN else items.titles[k] for k in rows],
-                encoder,
-                sizes,
-                replace(settings, steps=options.times(options.budget.tower_steps)),
-                device=device,
-                checkpoint=folder.with_suffix(".checkpoint"),
-                report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
-            )
-        by_rename(folder, VisionTower.from_clip(clip, pool=pool).save_pretrained)
+        tower = teaching.teach(
+            items,
+            rows,
+            encoder,
+            PRESETS[options.preset]["vision"],
+            ContrastiveSettings(seed=seed, steps=options.times(options.budget.tower_steps)),
+            threads=options.budget.threads,
+            device=device,
+            checkpoint=folder.with_suffix(".checkpoint"),
+            report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
+            pool=pool,
+        )
+        by_rename(folder, tower.save_pretrained)
     return VisionTower.from_pretrained(folder, pool=pool)
-
-
-@contextmanager
-def at_most(threads: int) -> Iterator[None]:
-    """Inside, torch uses so many threads; 0 changes nothing."""
-    before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_features(items: Items, tower: VisionTower, folder: Path, report: Report, device: torch.device) -> ItemFeatures:

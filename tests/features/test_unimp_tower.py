@@ -18,7 +18,7 @@ import torch
 
 from tests.features.known import register
 from tests.shop import home_at
-from unimp import encoder
+from unimp import encoder, teaching
 from unimp.errors import UnimpError
 from unimp.vision import VisionTower
 from unimp_bench.dataset import Catalogue, Dataset
@@ -57,7 +57,7 @@ def test_rows_are_pooled_vectors_of_a_tower_that_is_kept(
     def again(*_: object, **__: object) -> None:
         raise AssertionError("the tower was trained twice")
 
-    monkeypatch.setattr(encoder, "train_clip", again)
+    monkeypatch.setattr(teaching, "train_clip", again)
     turned = replace(view, items=view.items.with_columns(pl.col("image_id").reverse()))
     other = item_features(turned, "unimp_tower", _context(tmp_path))
     assert other.digest != found.digest
@@ -73,7 +73,7 @@ def test_a_killed_training_goes_on_to_the_same_end(
     view: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = item_features(view, "unimp_tower", _context(tmp_path / "a"))
-    real, starts = encoder.train_clip, []
+    real, starts = teaching.train_clip, []
 
     def killed(*given: object, report: object, **options: object) -> object:
         def fuse(step: int, steps: int, loss: float) -> None:
@@ -83,7 +83,7 @@ def test_a_killed_training_goes_on_to_the_same_end(
 
         return real(*given, report=fuse, every=1, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(encoder, "train_clip", killed)
+    monkeypatch.setattr(teaching, "train_clip", killed)
     with pytest.raises(KeyboardInterrupt):
         item_features(view, "unimp_tower", _context(tmp_path / "b"))
     assert np.array_equal(item_features(view, "unimp_tower", _context(tmp_path / "b")).values, whole.values)
@@ -91,15 +91,15 @@ def test_a_killed_training_goes_on_to_the_same_end(
 
 
 def test_a_large_catalogue_is_sampled(view: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "_MOST", 10)
-    monkeypatch.setattr(encoder, "_BLOCK", 4)
+    monkeypatch.setattr(teaching, "MOST", 10)
+    monkeypatch.setattr(teaching, "_BLOCK", 4)
     items = encoder._items(view)
-    rows = encoder._drawn(items)
+    rows = teaching.drawn(items)
     assert len(rows) == 10
     names = [items.picture_ids[row] for row in rows]
     assert names == sorted(names, key=str)
     sizes = []
-    real = encoder.train_clip
+    real = teaching.train_clip
 
     def seen(pictures: np.ndarray, titles: list[str], *rest: object, **options: object) -> object:
         sizes.append(pictures.shape)
@@ -107,7 +107,7 @@ def test_a_large_catalogue_is_sampled(view: Catalogue, tmp_path: Path, monkeypat
         assert shown == [items.titles[row] for row in rows]
         return real(pictures, titles, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(encoder, "train_clip", seen)
+    monkeypatch.setattr(teaching, "train_clip", seen)
     found = item_features(view, "unimp_tower", _context(tmp_path))
     assert sizes == [(10, 64, 64, 3)]
     assert int(found.present.sum()) == 19
