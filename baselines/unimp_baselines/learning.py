@@ -61,7 +61,7 @@ def train(
         The number of epochs, the best score and its epoch, and the seconds it took.
 
     Raises:
-        ConfigError: the loss is not finite.
+        ConfigError: the loss or the validation score is not finite.
     """
     device = next(network.parameters()).device
     learned = [p for p in network.parameters() if p.requires_grad]
@@ -86,6 +86,8 @@ def train(
             raise ConfigError(f"{plan.name}: the loss is {loss} in epoch {state['epoch']}; set a lower lr")
         network.eval()
         reached = score()
+        if reached is not None and not math.isfinite(reached):
+            raise ConfigError(f"{plan.name}: validation gives {reached} in epoch {state['epoch']}; set a lower lr")
         if reached is None or reached > state["best"]:
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
             state |= {"best": -1.0 if reached is None else reached, "best_epoch": state["epoch"], "weights": best}

@@ -109,6 +109,16 @@ def test_an_epoch_that_is_too_long_is_cut(tmp_path: Path) -> None:
     assert facts["epoch"] == 1
 
 
+def test_a_validation_that_is_no_number_is_told(tmp_path: Path) -> None:
+    def epoch(generator: torch.Generator, number: int) -> Iterator[tuple[torch.Tensor, int]]:
+        yield network(torch.ones(1, 1)).sum(), 1
+
+    network, given = torch.nn.Linear(1, 1), iter([0.1, float("nan")])
+    plan = Plan("mine", 5, 5, 0.1, 0, 0.0)
+    with pytest.raises(ConfigError, match=r"^mine: validation gives nan in epoch 2; set a lower lr$"):
+        train(network, epoch, lambda: next(given), plan, tmp_path / "checkpoint", lambda *_: None)
+
+
 def test_the_worker_tells_of_its_memory(shop: Dataset, tmp_path: Path) -> None:
     if find_spec("recbole") is None:
         pytest.skip("needs RecBole: pip install --no-deps recbole==1.2.1")

@@ -215,7 +215,7 @@ def _run(stage: Stage, say: Say, limit: float) -> Progress:
             if last:
                 progress.weights = checkpoints.learned(stage.model)
         elif last or progress.epoch % request.eval_every == 0 or ends(progress.seconds + time.monotonic() - started):
-            score = _validated(stage)
+            score = _validated(stage, progress.epoch)
             step["valid_ndcg10"] = score
             progress.waited += 1
             if score > progress.best:
@@ -232,14 +232,21 @@ def _run(stage: Stage, say: Say, limit: float) -> Progress:
     return progress
 
 
-def _validated(stage: Stage) -> float:
-    """NDCG@10 on validation rows; a model with a method `tune` sets by it what its losses do not teach."""
+def _validated(stage: Stage, epoch: int) -> float:
+    """NDCG@10 on validation rows; a model with a method `tune` sets by it what its losses do not teach.
+
+    Raises:
+        RefusalError: it is no number.
+    """
 
     def score() -> float:
         return float(stage.trainer._valid_epoch(stage.valid)[0])
 
     tune = getattr(stage.model, "tune", None)
-    return float(tune(score)) if tune else score()
+    reached = float(tune(score)) if tune else score()
+    if not math.isfinite(reached):
+        raise RefusalError(f"validation gives {reached} in epoch {epoch}; set a lower lr")
+    return reached
 
 
 def _epoch(stage: Stage, number: int) -> float:

@@ -91,7 +91,7 @@ def train(
         Epochs, best epoch, its validation loss (mean over tasks of an answer token's, in nats), steps, seconds.
 
     Raises:
-        ConfigError: there is nothing to train on, or the loss is not finite.
+        ConfigError: there is nothing to train on, or a loss is not finite.
     """
     steps = len(schedule(lessons, plan, 0))
     if steps == 0:
@@ -130,11 +130,10 @@ def train(
             if time.monotonic() - written >= plan.checkpoint_seconds:
                 keep()
         started = time.monotonic()
-        loss = state["total"] / state["step"]
-        if not math.isfinite(loss):
-            raise ConfigError(f"p5: the loss is {loss} in epoch {state['epoch'] + 1}; set a lower lr")
+        loss = _finite("the loss is", state["total"] / state["step"], state["epoch"] + 1)
         scores = valid_losses(model, reader, lessons, plan)
         mean = float(np.mean(list(scores.values()))) if scores else None
+        _finite("validation gives a loss of", mean or 0.0, state["epoch"] + 1)
         state |= {"epoch": state["epoch"] + 1, "step": 0, "total": 0.0}
         if mean is None or mean < state["best"]:
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -147,6 +146,13 @@ def train(
     model.load_state_dict(state["weights"])
     facts = {name: state[name] for name in ("epoch", "best_epoch", "best", "steps", "seconds")}
     return facts | {"steps_an_epoch": steps, "best": facts["best"] if math.isfinite(facts["best"]) else None}
+
+
+def _finite(what: str, value: float, epoch: int) -> float:
+    """A value that is a number; ConfigError otherwise."""
+    if not math.isfinite(value):
+        raise ConfigError(f"p5: {what} {value} in epoch {epoch}; set a lower lr")
+    return value
 
 
 def _step(

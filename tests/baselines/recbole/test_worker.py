@@ -95,6 +95,23 @@ def test_a_loss_that_is_no_number_is_told(shop: Dataset, tmp_path: Path) -> None
         fitted(shop, MF(**{**SMALL, "lr": 1e30, "epochs": 20}), tmp_path / "a")
 
 
+def test_a_validation_that_is_no_number_is_told(tmp_path: Path) -> None:
+    # A process of its own: RecBole changes NumPy for all that share one with it.
+    script = (
+        "from types import SimpleNamespace as Thing\n"
+        "from unimp_baselines.recbole import compat\n"
+        "compat.apply()\n"
+        "from unimp_baselines.recbole import refusals, training\n"
+        "trainer = Thing(_valid_epoch=lambda rows: (float('nan'), {}))\n"
+        "try:\n"
+        "    training._validated(Thing(model=None, trainer=trainer, valid=None), 3)\n"
+        "except refusals.RefusalError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "validation gives nan in epoch 3; set a lower lr"
+
+
 def test_without_recbole_the_extra_is_named(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package 'recbole'.*pip install --no-deps recbole==1.2.1"):

@@ -333,6 +333,12 @@ def test_training_stops_by_time_and_by_validation_and_refuses_a_loss_that_is_no_
         _trained(tmp_path / "c", spoiled=True)
 
 
+def test_a_validation_that_is_no_number_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "valid_losses", lambda *_: {"preference": float("nan")})
+    with pytest.raises(ConfigError, match=r"validation gives a loss of nan in epoch 1; set a lower lr"):
+        _trained(tmp_path)
+
+
 def _view(pictured: list[str | None]) -> Catalogue:
     ids = [f"i{k}" for k in range(len(pictured))]
     return Catalogue(
