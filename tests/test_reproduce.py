@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.shop import home_at
-from unimp_bench import execute
+from unimp_bench import execute, results
 from unimp_bench.budget import Budget
 from unimp_bench.cli.reproduce import _seconds
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -78,6 +81,51 @@ def test_a_spent_budget_starts_nothing(home: Home) -> None:
     rows = reproduce.table(home, "shop", "table2", budget_seconds=-1)
     assert set(rows.filter(rows["system"] == "BM25")["remark"]) == {"the budget was spent before"}
     assert not home.runs.exists()
+
+
+def _fakes(monkeypatch: pytest.MonkeyPatch, **places: str) -> None:
+    """Let these be all runners."""
+    known = {name: EntryPoint(name, f"tests.{place}", registry.GROUP) for name, place in places.items()}
+    monkeypatch.setattr(registry, "found", lambda: known)
+
+
+def test_rows_share_the_budget_and_one_that_fails_is_a_remark(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the notes go
+    _fakes(monkeypatch, bert4rec="searched:Broken", sasrec="searched:Searched", unimp="searched:Slow", hgn="gone:Gone")
+    rows = reproduce.table(home, "shop", "table1", budget_seconds=90)
+    said = dict(rows.select("system", "remark").unique().iter_rows())
+    assert said["BERT4Rec"].startswith("RuntimeError: first line; traceback in ")
+    assert "\n" not in said["BERT4Rec"]
+    assert said["SASRec"] == said["UniMP"] == ""
+    assert said["HGN"].startswith("runner 'hgn' needs the package 'tests.gone'")
+    assert rows.filter(rows["system"] == "SASRec")["measured"].null_count() == 0
+    asked = {run.request["runner"]: run.request for run in results.records(home)}
+    assert asked["sasrec"]["budget"] == {"seconds": 30.0, "trials": 1}  # a third: unimp and bert4rec were to be run
+    assert "budget" not in asked["unimp"]  # it does not keep to one
+    fits = [json.loads(line)["max_seconds"] for line in Path("notes").read_text().splitlines()]
+    assert fits == [30.0, 30.0, None, None]  # fit and adaptation; who keeps to no limit comes last
+
+
+def test_a_row_that_was_run_before_costs_nothing(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _fakes(monkeypatch, sasrec="searched:Searched", bert4rec="searched:Broken")
+    before = execute.run(home, "shop", "recommendation", "sasrec", budget=Budget(7.0))
+    first = reproduce.table(home, "shop", "table1", budget_seconds=-1)
+    assert first.filter(first["system"] == "SASRec")["measured"].null_count() == 0
+    assert set(first.filter(first["system"] == "BERT4Rec")["remark"]) == {"the budget was spent before"}
+    assert [run.folder for run in results.records(home)] == [before]
+
+
+def test_a_full_disk_ends_the_table(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(execute, "run", full)
+    _fakes(monkeypatch, sasrec="searched:Searched")
+    with pytest.raises(OSError, match="No space left"):
+        reproduce.table(home, "shop", "table1")
 
 
 def test_table_5_sets_counts_side_by_side(home: Home) -> None:

@@ -14,9 +14,25 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+
+_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what the machine refuses to one run it refuses to all
+
+
+def in_one_line(error: Exception) -> str:
+    """What went wrong: our own errors are one line; of others, their kind, first line and notes."""
+    if isinstance(error, UnimpBenchError):
+        return str(error)
+    first = next(iter(str(error).splitlines()), "")
+    return "; ".join([f"{type(error).__name__}: {first}", *getattr(error, "__notes__", [])])
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether it is the machine's fault, so that whatever else was to be done would end alike."""
+    return isinstance(error, OSError) and error.errno in _OF_ALL
 
 
 class UnimpBenchError(Exception):

@@ -82,7 +82,7 @@ def run(
         IncompleteError: another process makes the same run, or the dataset was never finished.
     """
     progress = progress or Silent()
-    job = _prepare(home, dataset, task, runner, parameters, seed, limit, variant, budget)
+    job = prepare(home, dataset, task, runner, parameters, seed, limit, variant, budget)
     folder = job.folder
     remade = (set() if remade is None else remade) if force else None
     with home.locked("run", job.id):
@@ -112,7 +112,7 @@ def run(
     return folder
 
 
-def _prepare(
+def prepare(
     home: Home,
     dataset: str,
     task: str,
@@ -123,6 +123,7 @@ def _prepare(
     variant: str,
     budget: Budget | None,
 ) -> Job:
+    """What `run` with these arguments is to do; nothing is fitted or written yet. Raises as `run` does."""
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
     if limit is not None and limit < 1:

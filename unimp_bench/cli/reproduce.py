@@ -20,7 +20,9 @@ def reproduce(
     ctx: typer.Context,
     what: Annotated[str, typer.Argument(help="table1 … table10, or a run's id or folder")],
     dataset: Annotated[str | None, typer.Option(help="a built dataset [default: the one built last]")] = None,
-    budget: Annotated[str, typer.Option(help="start no run after that long: 90s, 10min, 2h")] = "10min",
+    budget: Annotated[
+        str, typer.Option(help="shared as training time by what must still be run: 90s, 10min, 2h")
+    ] = "10min",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="also write the rows to a file")] = None,
 ) -> None:
     """Print a table of the UniMP paper beside what is measured here, or make a run again and say whether it matched.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unimp_bench.cli.console import BarProgress, err, out
-from unimp_bench.errors import ConfigError
+from unimp_bench.errors import ConfigError, concerns_all
 
 if TYPE_CHECKING:
     from unimp_bench.places import Home
-
-_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what the machine refuses to one run it refuses to all
 
 
 def run(
@@ -82,7 +79,7 @@ def run(
                     progress=progress,
                 )
             except Exception as error:  # of whatever kind: one system's fault is not the others'
-                if len(wanted) == 1 or (isinstance(error, OSError) and error.errno in _OF_ALL):
+                if len(wanted) == 1 or concerns_all(error):
                     raise
                 progress.finish()
                 failed.append(run_told.Failure.of(job, seed, error))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from unimp_bench.cli.columns import plain
 from unimp_bench.cli.console import err
-from unimp_bench.errors import UnimpBenchError
+from unimp_bench.errors import UnimpBenchError, in_one_line
 
 if TYPE_CHECKING:
     from unimp_bench.cli.run_jobs import Job
@@ -27,12 +27,9 @@ class Failure:
 
     @classmethod
     def of(cls, job: Job, seed: int, error: Exception) -> Failure:
-        """Our own errors are one line; of others, their kind, first line and notes."""
-        if isinstance(error, UnimpBenchError):
-            return cls(job, seed, str(error))
-        first = next(iter(str(error).splitlines()), "")
-        said = [f"{type(error).__name__}: {first}", *getattr(error, "__notes__", [])]
-        return cls(job, seed, plain("; ".join(said)))
+        """From what was raised; see `in_one_line`."""
+        said = in_one_line(error)
+        return cls(job, seed, said if isinstance(error, UnimpBenchError) else plain(said))
 
     @property
     def name(self) -> str:

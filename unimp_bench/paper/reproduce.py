@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import polars as pl
 from unimp_bench import execute, results
 from unimp_bench.budget import Budget
 from unimp_bench.dataset import Dataset
-from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.errors import ConfigError, UnimpBenchError, UnknownNameError, concerns_all, in_one_line
 from unimp_bench.paper.feasibility import feasible
 from unimp_bench.paper.tables import PAPER_TABLES, PaperTable, Row
 from unimp_bench.places import Home
@@ -24,6 +24,8 @@ from unimp_bench.progress import Progress, Silent
 from unimp_bench.provenance import read_manifest
 from unimp_bench.published import PAPER, PUBLIC_5_CORE
 from unimp_bench.runners import registry
+
+Measured = tuple[Mapping[str, Any], str]  # (value, low, high) by metric, and why there are none where there are none
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {
     "table": pl.String,
@@ -43,7 +45,9 @@ def table(
 ) -> pl.DataFrame:
     """Printed and measured values of one of the paper's tables, in `COLUMNS`, in the order of print.
 
-    A run is started only while the budget lasts; one that has started is finished.
+    Rows that were run before, with whatever budget, cost nothing. All others share the budget equally as a limit to
+    their training. A run is started only while the budget lasts, and one that has started is finished; so those that
+    cannot keep to a limit come last. A run that fails is a remark.
 
     Raises:
         UnknownNameError: no such table or dataset.
@@ -51,12 +55,11 @@ def table(
     if name not in PAPER_TABLES:
         raise UnknownNameError("table", name, [*PAPER_TABLES, "table5"])
     data = Dataset.open(home, dataset)
-    deadline = time.monotonic() + budget_seconds
-    lines = []
-    for part in PAPER_TABLES[name]:
-        for row in part.rows:
-            measured, remark = _measured(home, data, part, row, deadline, progress or Silent())
-            lines += _lines(part, row, measured, remark)
+    rows = [(part, row) for part in PAPER_TABLES[name] for row in part.rows]
+    found = _measured(home, data, rows, budget_seconds, progress or Silent())
+    lines = [
+        line for (part, row), (values, why) in zip(rows, found, strict=True) for line in _lines(part, row, values, why)
+    ]
     return pl.DataFrame(lines, schema=dict(COLUMNS), orient="row")
 
 
@@ -90,21 +93,69 @@ def _lines(part: PaperTable, row: Row, measured: Mapping[str, Any], remark: str)
 
 
 def _measured(
-    home: Home, data: Dataset, part: PaperTable, row: Row, deadline: float, progress: Progress
-) -> tuple[Mapping[str, Any], str]:
-    """(value, low, high) by metric, and why there are none where there are none."""
-    if obstacle := _obstacle(data, part, row):
-        return {}, obstacle
-    if time.monotonic() > deadline:
-        return {}, "the budget was spent before"
+    home: Home, data: Dataset, rows: Sequence[tuple[PaperTable, Row]], seconds: float, progress: Progress
+) -> list[Measured]:
+    """What is measured of each row."""
+    deadline = time.monotonic() + seconds
+    found: dict[int, Measured] = {}
+    for number, (part, row) in enumerate(rows):
+        known = _known(home, data, part, row, progress)
+        if known is not None:
+            found[number] = known
+    missing = [number for number in range(len(rows)) if number not in found]
+    share = Budget(float(max(1, seconds // max(1, len(missing)))))
+    for number in sorted(missing, key=lambda number: not _is_budgeted(rows[number][1])):
+        part, row = rows[number]
+        late = time.monotonic() > deadline
+        found[number] = ({}, "the budget was spent before") if late else _run(home, data, part, row, share, progress)
+    return [found[number] for number in range(len(rows))]
+
+
+def _known(home: Home, data: Dataset, part: PaperTable, row: Row, progress: Progress) -> Measured | None:
+    """What can be said of a row without learning anything; None where it has to be run."""
+    try:
+        if obstacle := _obstacle(data, part, row):
+            return {}, obstacle
+        assert row.runner is not None
+        job = execute.prepare(home, data.name, part.task, row.runner, row.parameters or {}, 0, None, row.variant, None)
+    except UnimpBenchError as error:  # the runner cannot be imported, or does not claim that task
+        return {}, str(error)
+    wanted = _apart_from_budget(json.loads(json.dumps(job.request, default=str)))
+    same = [run for run in results.records(home, data.name, part.task) if _apart_from_budget(run.request) == wanted]
+    for run in sorted(same, key=lambda run: run.request.get("budget") is not None):
+        return _run(home, data, part, row, Budget.of(run.request.get("budget")), progress)
+    return None
+
+
+def _apart_from_budget(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in request.items() if key not in ("budget", "searched")}
+
+
+def _is_budgeted(row: Row) -> bool:
+    """Whether the row's runner keeps to a limit of time."""
     assert row.runner is not None
-    parameters, variant = dict(row.parameters or {}), row.variant
+    return registry.is_budgeted(registry.runner_class(row.runner))
+
+
+def _run(home: Home, data: Dataset, part: PaperTable, row: Row, budget: Budget | None, progress: Progress) -> Measured:
+    """Run a row, or find its run."""
+    assert row.runner is not None
     try:
         folder = execute.run(
-            home, data.name, part.task, row.runner, parameters=parameters, variant=variant, progress=progress
+            home,
+            data.name,
+            part.task,
+            row.runner,
+            parameters=row.parameters or {},
+            variant=row.variant,
+            budget=budget if _is_budgeted(row) else None,
+            progress=progress,
         )
-    except ConfigError as error:  # the runner does not claim that task
-        return {}, str(error)
+    except Exception as error:  # of whatever kind: one system's fault is not the table's
+        if concerns_all(error):
+            raise
+        progress.finish()
+        return {}, in_one_line(error)
     rows = json.loads((folder / "metrics.json").read_text())["metrics"]
     found = {r["metric"]: (r["value"], r["low"], r["high"]) for r in rows if r["slice"] == part.cohort}
     return found, "" if found else f"the runner has no answer for {part.cohort}"
