@@ -40,6 +40,7 @@ class HEM(IntentRunner):
 
     cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain", "new_domain"})
     system: ClassVar[str] = "hem"
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""

@@ -126,10 +126,19 @@ class MRG(nn.Module):
     def scene(self, batch: Batch) -> Scene:
         """What sentences start from and look at; an absent picture has regions of zeros."""
         pair = self._pair(batch)
-        regions = self.look(batch.pictures)
-        normal = self.region_norm(regions.flatten(0, 1)).view_as(regions) * batch.present[:, None, None]
+        normal = self._normal(self.look(batch.pictures), batch.present)
         first = torch.tanh(self.first_state(pair)), torch.tanh(self.first_cell(pair))
         return Scene(self.sentiment_norm(torch.tanh(self.feature(pair))), normal, self.key(normal), first)
+
+    def _normal(self, regions: Tensor, present: Tensor) -> Tensor:
+        """Regions `(B, R, 2F)` after batch normalisation, zeros and of no account to it where no picture is there."""
+        there, norm = regions[present].flatten(0, 1), self.region_norm
+        learns = self.training and len(there) > 1  # one row has no statistics
+        fixed = norm.running_mean, norm.running_var, norm.weight, norm.bias
+        there = norm(there) if learns else F.batch_norm(there, *fixed, eps=norm.eps)
+        normal = torch.zeros_like(regions)
+        normal[present] = there.view(-1, *regions.shape[1:])
+        return normal
 
     def step(self, scene: Scene, read: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One word on: logits `(B, V + 1)` of what is written, `END` and words, and the next state.

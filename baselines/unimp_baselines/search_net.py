@@ -197,7 +197,9 @@ class HEM(Intent):
         """L = NCE(item -> word) + NCE(user -> word) + NCE(m_uq -> item) + l2 / 2 sum ||vectors in use||^2 / B."""
         user = self.users(batch.users)
         loss = super().loss(batch, draw) + self.language_loss(user, draw.user_words, draw.user_wrong)
-        used = (user, self.items(batch.targets), self.items(draw.items), self.words(draw.item_words))
+        wrong = draw.item_wrong[draw.item_words != 0], draw.user_wrong[draw.user_words != 0]
+        words = (batch.queries, draw.item_words, draw.user_words, *wrong)
+        used = (user, self.items(batch.targets), self.items(draw.items), *map(self.words, words))
         size = torch.stack([part.square().sum() for part in used]).sum()
         return loss + self.l2 / 2 * size / len(batch.targets)
 

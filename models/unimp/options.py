@@ -172,18 +172,19 @@ BUDGETS: Mapping[str, Budget] = {
         threads=1,
         history=5,
         earlier=20,
-        epochs=6,
+        epochs=4,
         adapt_epochs=3,
         lr=1.5e-3,
         tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size
         questions={
             "recommendation": 0,
-            "search": 2,
+            "search": 3,
             "preference": 2,
             "explanation": 1,
             "selection": 1,
             "image_generation": 1,
         },
+        users={"selection": 0.3},  # rows of their own, two fifths of all ids if everybody were asked
     ),
     "small": Budget(
         scratch=True,

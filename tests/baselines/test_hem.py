@@ -139,7 +139,9 @@ def test_the_loss_is_the_sum_of_its_three_parts_and_the_norms() -> None:
     assert torch.allclose(network.loss(batch, draw), ranking + told + spoken, atol=1e-5)
     heavier = _network(l2=0.1)
     used = user.square().sum() + vectors[[4, 2, 1, 1, 3, 4, 4, 3]].square().sum()
-    used = used + network.words.weight[[1, 2, 3]].square().sum()
+    # Words of items, users and queries, and the drawn wrong ones, three for each word that is not padding.
+    numbers = [1, 2, 3, 4, 5, 5, 2, 5, *[1] * 9, *[2] * 9]
+    used = used + network.words.weight[numbers].square().sum()
     assert torch.allclose(heavier.loss(batch, draw), ranking + told + spoken + 0.05 * used / 2, atol=1e-4)
 
 

@@ -145,6 +145,30 @@ def test_two_steps_by_the_formulas() -> None:
             assert np.allclose(logits[row, step], line("out", hidden), atol=1e-5)
 
 
+@pytest.mark.parametrize("present", [[True, False, True], [False, True, False], [False, False, False]])
+def test_items_without_a_picture_are_of_no_account_to_the_statistics(present: list[bool]) -> None:
+    there, regions = torch.tensor(present), torch.randn(3, 2, 4)
+    networks = [_network().train() for _ in "ab"]
+    before = networks[0].region_norm.running_mean.clone()
+    found = networks[0]._normal(regions, there)
+    other = networks[1]._normal(torch.where(there[:, None, None], regions, 99.0), there)
+    assert torch.equal(found, other)
+    assert not found[~there].any()
+    assert networks[0].region_norm.running_mean.isfinite().all()
+    assert torch.equal(networks[0].region_norm.running_mean, before) == (not any(present))
+    if any(present):
+        rows = regions[there].flatten(0, 1)
+        unit = (rows - rows.mean(0)) / (rows.var(0, unbiased=False) + 1e-5).sqrt()
+        assert torch.allclose(found[there].flatten(0, 1), unit, atol=1e-5)
+
+
+def test_a_single_region_is_normalised_by_what_was_seen_before() -> None:
+    network, there = _network().train(), torch.tensor([True, False])
+    regions = torch.randn(2, 1, 4)
+    found = network._normal(regions, there)
+    assert torch.equal(found, network.eval()._normal(regions, there))
+
+
 def test_sentences_are_greedy_and_never_empty() -> None:
     network, batch = _network(), _batch()
     with torch.no_grad():

@@ -13,9 +13,9 @@ i' is item i of view 2 with one modality, by chance, replaced by that of the sam
 
 Departures, most of them from the authors' code, which does not do what the paper says: there both contrast terms use
 view 1 and set users against items, the challenging negatives are computed but left out, and pictures and texts change
-places in one branch (of the view that is ignored). `literal=true` trains that code's loss. Users and items that come
-several times in a batch are contrasted once. Edges and nodes are dropped independently, not in an exact number. Each
-modality is as likely as another. alpha is 0.02 and there is no weight decay, where that code has 0.4, for its other
+places in one branch (of the view that is ignored). `literal=true` trains that code's loss, with its alpha. Users and
+items that come several times in a batch are contrasted once. Edges and nodes are dropped independently, not in an exact
+number. Each modality is as likely as another. alpha is 0.02 and there is no weight decay, where that code has 0.4, for its other
 contrast, and 1e-4: between views 0.4 drowns the ranking (half the validation NDCG@10 on the synthetic shop), it seems
 because a cosine pulls the more the shorter the vectors are; with the decay 0.02 does too. Features are those of this
 toolkit, rows of length 1.
@@ -37,12 +37,13 @@ class MMGCL(FeatureRunner):
     patience: int = 20
     layers: int = 3
     reg: float = 1.1e-4  # lambda
-    contrast: float = 0.02  # alpha; 0.4 is right for `literal`
+    contrast: float | None = None  # alpha; none: 0.02, and 0.4 if `literal`
     temperature: float = 0.2  # tau
     drop: float = 0.05  # share of edges, or of users and items, that a view lacks
     literal: bool = False  # the loss of the authors' code instead of the paper's
 
     model_name: ClassVar[str] = "MMGCL"
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
@@ -51,13 +52,20 @@ class MMGCL(FeatureRunner):
         self.refuse(self.temperature <= 0, f"temperature={self.temperature}; wanted more than 0")
         self.refuse(not 0 <= self.drop < 1, f"drop={self.drop}; wanted at least 0 and below 1")
 
+    @property
+    def alpha(self) -> float:
+        """The weight of the contrast."""
+        if self.contrast is not None:
+            return self.contrast
+        return 0.4 if self.literal else 0.02
+
     def settings(self) -> dict[str, Any]:
         """RecBole's settings."""
         return {
             "embedding_size": self.embedding,
             "n_layers": self.layers,
             "l2": self.reg,
-            "contrast_weight": self.contrast,
+            "contrast_weight": self.alpha,
             "temperature": self.temperature,
             "drop": self.drop,
             "literal": self.literal,

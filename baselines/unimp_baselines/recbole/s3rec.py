@@ -33,6 +33,7 @@ class S3Rec(Transformer):
     loss: Literal["ce", "bpr"] = "ce"
 
     model_name: ClassVar[str] = "S3Rec"
+    version: ClassVar[int] = 2
     attributes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -10,8 +10,9 @@ padded on the right:
     MAP  sum over masked t, attributes a     BCE(a . W_p h_t, item t has a)                      1.0
     SP   sum over sequences                  -log sigma(sigma(c . W_s s) - sigma(c . W_s s'))    0.5
 
-with i_t the item, j one that is not in the sequence, c the masked segment's context, s the segment, s' one of as many
-items from the batch. The sigmoids within sigmoids are those of the authors' code.
+where the last place of every sequence is masked, and each other by chance; with i_t the item, j one that is not in the
+sequence, c the masked segment's context, s the segment, s' one of as many items from the batch. The sigmoids within
+sigmoids are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -43,13 +44,19 @@ class S3Rec(RecBoleS3Rec):  # type: ignore[misc]
             loss: Tensor = super().calculate_loss(interaction)
             return loss
         items, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        total: Tensor = self._masked_items(items) + self.sp_weight * self._segments(items, lengths)
+        total: Tensor = self._masked_items(items, lengths) + self.sp_weight * self._segments(items, lengths)
         return total
 
-    def _masked_items(self, items: Tensor) -> Tensor:
+    def _mask(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """Which places `(B, L)` are masked: each by chance, and always the last, as it is asked for in fine-tuning."""
+        by_chance = (torch.rand(items.shape, device=items.device) < self.mask_ratio) & (items != 0)
+        last: Tensor = torch.arange(items.shape[1], device=items.device) == lengths[:, None] - 1
+        return by_chance | last
+
+    def _masked_items(self, items: Tensor, lengths: Tensor) -> Tensor:
         """AAP, MIP and MAP of histories `(B, L)`."""
         real = items != 0
-        masked = (torch.rand(items.shape, device=items.device) < self.mask_ratio) & real
+        masked = self._mask(items, lengths)
         hidden = self.forward(torch.where(masked, self.mask_token, items))
         wrong = self._not_in(items)[masked]
         distance = self._masked_item_prediction(hidden[masked], self.item_embedding(items[masked]))

@@ -40,7 +40,7 @@ from unimp_baselines.recbole.unisrec_words import with_gaps
 from unimp_bench.runners.protocol import Context, TaskData
 
 _PRETRAINED = "pretrained.pt"
-_GAPS = "text_with_gaps"  # what training reads beside "text"
+_GAPS = "text_with_gaps"  # what pre-training reads beside "text"
 
 
 @dataclass
@@ -107,14 +107,16 @@ class UniSRec(Transformer):
         self._learn(data, context, "new_domain", self._learned.folder / _PRETRAINED)
 
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str, warm: Path | None) -> None:
-        catalogue = next(iter(data.values())).catalogue
-        gaps = vectors.encoded(with_gaps(catalogue, self.drop), self.text, context)
-        np.save(context.scratch / f"{_GAPS}.npy", gaps.values[catalogue.members(cohort)])
+        if warm is None:  # else nothing is pre-trained, and nothing else reads them
+            catalogue = next(iter(data.values())).catalogue
+            gaps = vectors.encoded(with_gaps(catalogue, self.drop), self.text, context)
+            np.save(context.scratch / f"{_GAPS}.npy", gaps.values[catalogue.members(cohort)])
         super()._learn(data, context, cohort, warm)
 
     def learns_from(self, folder: Path) -> dict[str, str]:
-        """Features of the texts, and of the texts that lost words."""
-        return {**super().learns_from(folder), _GAPS: str(folder / f"{_GAPS}.npy")}
+        """Features of the texts, and for pre-training of the texts that lost words."""
+        gaps = folder / f"{_GAPS}.npy"
+        return {**super().learns_from(folder), **({_GAPS: str(gaps)} if gaps.is_file() else {})}
 
     def _train(self, context: Context, warm: Path | None) -> dict[str, Any]:
         if warm is not None:

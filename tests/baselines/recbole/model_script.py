@@ -133,6 +133,13 @@ def s3rec_trains_all_attributes_and_draws_no_mask() -> None:
     assert drawn.min() >= 1
     assert drawn.max() <= ITEMS
     assert not (drawn[:, :, :, None] == items[None, :, None, :]).any()
+    lengths = (items != 0).sum(1)
+    masks = torch.stack([model._mask(items, lengths) for _ in range(50)])
+    place = torch.arange(items.shape[1])
+    assert masks[:, place == lengths[:, None] - 1].all()
+    assert not masks[:, place >= lengths[:, None]].any()
+    others = masks[:, place < lengths[:, None] - 1].float().mean()
+    assert 0.4 < others < 0.6
 
 
 def batches_shrink_with_the_catalogue() -> None:

@@ -101,6 +101,12 @@ def test_a_killed_adversarial_training_goes_on_and_ends_as_if_nothing_had_been(
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
+def test_the_literal_loss_has_its_own_weight_unless_one_is_given() -> None:
+    given = {"literal": MMGCL(literal=True), "paper": MMGCL(), "own": MMGCL(literal=True, contrast=0.1)}
+    found = {name: runner.settings()["contrast_weight"] for name, runner in given.items()}
+    assert found == {"literal": 0.4, "paper": 0.02, "own": 0.1}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

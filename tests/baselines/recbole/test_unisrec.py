@@ -112,6 +112,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {**found, **{f"pretrained {name}": value for name, value in first.items()}}
 
 
+def test_texts_with_gaps_are_made_for_pretraining_alone(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RecBoleRunner, "_learn", lambda *_: None)
+    runner, found = UniSRec(**TEXT), []
+    for cohort, warm in (("in_domain", None), ("new_domain", tmp_path / "pretrained.pt")):
+        context = Context(0, tmp_path / cohort)
+        context.scratch.mkdir()
+        data = {"recommendation": task_data(shop, "recommendation", new_domains=warm is not None)}
+        runner._learn(data, context, cohort, warm)
+        found.append(sorted(runner.learns_from(context.scratch)))
+    assert found == [["text", "text_with_gaps"], ["text"]]
+
+
 @pytest.mark.slow
 def test_pretraining_is_what_fine_tuning_and_every_domain_begin_with(shop: Dataset, tmp_path: Path) -> None:
     runner = learned(shop, UniSRec(**TEXT), tmp_path / "a", adapt=True)
