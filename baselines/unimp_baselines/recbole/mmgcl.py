@@ -15,10 +15,10 @@ Departures, most of them from the authors' code, which does not do what the pape
 view 1 and set users against items, the challenging negatives are computed but left out, and pictures and texts change
 places in one branch (of the view that is ignored). `literal=true` trains that code's loss, with its alpha. Users and
 items that come several times in a batch are contrasted once. Edges and nodes are dropped independently, not in an exact
-number. Each modality is as likely as another. alpha is 0.02 and there is no weight decay, where that code has 0.4, for its other
-contrast, and 1e-4: between views 0.4 drowns the ranking (half the validation NDCG@10 on the synthetic shop), it seems
-because a cosine pulls the more the shorter the vectors are; with the decay 0.02 does too. Features are those of this
-toolkit, rows of length 1.
+number. Each modality is as likely as another. alpha is 0.02 and there is no weight decay, where that code has 0.4, for
+its other contrast, and 1e-4: between views 0.4 drowns the ranking (half the validation NDCG@10 on the synthetic shop),
+it seems because a cosine pulls the more the shorter the vectors are; with the decay 0.02 does too. Features are those
+of this toolkit, rows of length 1.
 """
 
 from __future__ import annotations

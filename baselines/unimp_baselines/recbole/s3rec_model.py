@@ -49,9 +49,8 @@ class S3Rec(RecBoleS3Rec):  # type: ignore[misc]
 
     def _mask(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Which places `(B, L)` are masked: each by chance, and always the last, as it is asked for in fine-tuning."""
-        by_chance = (torch.rand(items.shape, device=items.device) < self.mask_ratio) & (items != 0)
-        last: Tensor = torch.arange(items.shape[1], device=items.device) == lengths[:, None] - 1
-        return by_chance | last
+        by_chance: Tensor = (torch.rand(items.shape, device=items.device) < self.mask_ratio) & (items != 0)
+        return by_chance | (torch.arange(items.shape[1], device=items.device) == lengths[:, None] - 1)
 
     def _masked_items(self, items: Tensor, lengths: Tensor) -> Tensor:
         """AAP, MIP and MAP of histories `(B, L)`."""
