@@ -91,6 +91,7 @@ class MRG(AnswerRunner):
     tasks: ClassVar[frozenset[str]] = frozenset({"explanation", "preference"})
     cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain"})
     joint: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"pictures"})
     version: ClassVar[int] = 2
     search: ClassVar[Space] = {"lr": (3e-4, 1e-3), "l2": (1e-4, 1e-3), "factors": (32, 64, 128), "dropout": (0.1, 0.2)}
     system: ClassVar[str] = "mrg"

@@ -72,6 +72,7 @@ class SANCL(AnswerRunner):
 
     tasks: ClassVar[frozenset[str]] = frozenset({"preference"})
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
+    needs: ClassVar[frozenset[str]] = frozenset({"pictures"})
     system: ClassVar[str] = "sancl"
     search: ClassVar[Space] = {
         "lr": (3e-4, 1e-3),

@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from tests.fakes import register
 from tests.shop import home_at
+from unimp_bench import tables
 from unimp_bench.cli.run import run
 from unimp_bench.errors import ConfigError
 from unimp_bench.places import Home
 from unimp_bench.runners import registry
+from unimp_bench.schemas import ITEMS
 
 
 @pytest.fixture
@@ -107,6 +110,32 @@ def test_a_group_leaves_out_whom_nobody_asks_about(home: Home, monkeypatch: pyte
     assert "leaving out parameters on recommendation: shop asks about no user that it knows" in done.stderr
     with pytest.raises(ConfigError, match="answers for somebody_else"):
         _call(home, "--model", "parameters", "--task", "recommendation")
+
+
+def _without(home: Home, column: str) -> None:
+    """Let no item of the shop have an entry there."""
+    path = home.dataset("shop") / "visible/items.parquet"
+    items = tables.read(path, ITEMS)
+    tables.write(items.with_columns(pl.lit(None, items.schema[column]).alias(column)), path, ITEMS)
+
+
+def test_a_group_leaves_out_who_needs_what_no_item_has(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.fakes import Parameters
+
+    _only(monkeypatch, "popularity", parameters="fakes:Parameters")
+    monkeypatch.setattr(Parameters, "needs", frozenset({"pictures", "text"}), raising=False)
+    wanted = ("--model", "all", "--task", "recommendation")
+    assert "leaving out" not in _call(home, *wanted).stderr
+    _without(home, "image_id")
+    done = _call(home, *wanted)
+    assert done.exit_code == 0
+    assert "leaving out parameters: it learns from pictures, and no item of shop has any" in done.stderr
+    for column in ("title", "brand", "categories", "attributes"):
+        _without(home, column)
+    told = "leaving out parameters: it learns from pictures and text, and no item of shop has any"
+    assert told in _call(home, *wanted).stderr
+    named = _call(home, "--model", "parameters", "--task", "recommendation")  # whoever names it insists
+    assert "leaving out" not in named.stderr
 
 
 def test_an_unknown_unit_is_one_line_and_nothing_is_run(home: Home) -> None:

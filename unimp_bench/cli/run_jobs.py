@@ -108,7 +108,18 @@ def _obstacle(cls: type[Runner], data: Dataset, budget: Budget | None) -> str:
         return f"{data.name} has no truth to read"
     if budget is not None and budget.seconds is not None and not registry.is_budgeted(cls):
         return "it does not keep to a budget of time; run it apart, without --budget"
-    return ""
+    needs: frozenset[str] = getattr(cls, "needs", frozenset())
+    lacking = sorted(needs - _offered(data)) if needs else []
+    return f"it learns from {' and '.join(lacking)}, and no item of {data.name} has any" if lacking else ""
+
+
+def _offered(data: Dataset) -> set[str]:
+    """What some item of a dataset has: pictures, text."""
+    from unimp_bench.features.content import texts
+
+    items = data.catalogue().items
+    pictured = items["image_id"].null_count() < items.height
+    return {what for what, there in (("pictures", pictured), ("text", any(texts(items)))) if there}
 
 
 def _cohorts(data: Dataset, task: str) -> set[str]:

@@ -6,6 +6,7 @@ The parent encodes the catalogue (see `vectors`); in the worker a dataset's `ite
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from unimp_baselines.recbole.runner import RecBoleRunner
 
@@ -15,6 +16,8 @@ class PictureRunner(RecBoleRunner):
     """A model of pictures; `pictures` names an encoder, with the suffix `@shuffled` for the control."""
 
     pictures: str = "unimp_tower"
+
+    needs: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     def encoders(self) -> dict[str, str]:
         """The encoder of pictures."""
@@ -26,6 +29,8 @@ class FeatureRunner(PictureRunner):
     """A model of texts and pictures."""
 
     text: str = "tfidf_svd"
+
+    needs: ClassVar[frozenset[str]] = frozenset({"pictures", "text"})
 
     def encoders(self) -> dict[str, str]:
         """The encoders of both."""

@@ -61,6 +61,7 @@ class UniSRec(Transformer):
     drop_items: float = 0.9  # share of augmentations that drop items; the others drop words
 
     model_name: ClassVar[str] = "UniSRec"
+    needs: ClassVar[frozenset[str]] = frozenset({"text"})
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""

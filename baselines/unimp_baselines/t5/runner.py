@@ -302,6 +302,8 @@ class VIP5(P5):
     warm_up: float = 0.1
     clip: float = 5.0
 
+    needs: ClassVar[frozenset[str]] = frozenset({"pictures"})
+
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
         super().__post_init__()
