@@ -200,7 +200,7 @@ def make_codes(
         pictures = items.pictures(ids)
         made = ImageTokenizer.new(size, seed=seed).to(device)
         known = [pictures[name] for name in sorted(set(ids))]
-        made.train(
+        trained = made.train(
             known,
             seed=seed,
             steps=options.times(IMAGE_STEPS[size]),
@@ -208,8 +208,21 @@ def make_codes(
             report=lambda step, share, loss: report("image tokenizer", share, f"step {step}, loss {loss:.4f}"),
             checkpoint=folder.with_suffix(".checkpoint"),
         )
-        made.save(folder)
+        made.save(folder, trained)
     return made, codes_of(items, made, folder)
+
+
+def codebook_note(folder: Path) -> str | None:
+    """What the training of an image tokenizer came to; None of a published one."""
+    from unimp.image_tokens import FACTS
+
+    facts = json.loads((folder / FACTS).read_text())
+    if (trained := facts.get("trained")) is None:
+        return None
+    return (
+        f"image tokenizer: {trained['used']:.0%} of its codes are in use (perplexity {trained['perplexity']:.0f}), "
+        f"{trained['psnr_db']:.1f} dB on held-out pictures"
+    )
 
 
 def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:

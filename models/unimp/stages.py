@@ -24,14 +24,13 @@ from torch import Tensor
 from unimp import keeping
 from unimp import parts as making
 from unimp.batching import Plan, Rows
-from unimp.decisions import Decisions, chances_of_items, scale, threshold
 from unimp.errors import CheckpointError
 from unimp.loading import continued
 from unimp.shop import Shop
 from unimp.sources import Captions, Histories, Pictures, Text, log_examples
 from unimp.trainable import ROWS_NEW, part_of, parts_of
 from unimp.training import Outcome, Progress, Recipe, train
-from unimp.validation import Validation, true_ratings
+from unimp.validation import Validation
 
 if TYPE_CHECKING:
     from unimp.system import System
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 TUNED = ("recommendation", "search", "preference", "selection")  # tasks whose answers are one id at a time
 TUNING_EPOCHS, TUNING_RATE = 6, 0.1
 _BARE = 50  # items of a bare history
-_SETTLED = 1000  # examples of a task by which decisions are made
 _READING = ("body.", "embed.text.", "head.text.")
 _CONTINUED = ("recommendation", "search", "selection", "preference", "explanation")  # reference order: section 7.1
 
@@ -231,34 +229,6 @@ def _changed(system: System, start: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _tuned_questions(task: str) -> int:
     return {"selection": 1, "recommendation": 0}.get(task, 3)
-
-
-def settle(system: System, shop: Shop) -> None:
-    """Settle on validation how ratings are scaled and which candidates are taken; what it cannot say stays."""
-    if not system.options.settle:
-        return
-    before = system.decisions
-    scaled, chosen = before.scale, None
-    decoder = system.decoder()
-    asked_of = [task for task in ("preference", "selection") if task in system.tasks]
-    examples = Validation(system, shop, asked_of, most=_SETTLED).examples
-    if rated := examples.get("preference"):
-        with system.tuned("preference"):
-            expected, _ = decoder.rate(rated)
-        scaled = scale(expected, true_ratings(rated)) or scaled
-    by = "labels"
-    if asked := examples.get("selection"):
-        with system.tuned("selection"):
-            _, scores = decoder.choose(asked)
-        chosen = threshold(scores, asked)
-        if "recommendation" in system.tasks and system.vocabulary.levels == 1:
-            with system.tuned("recommendation"):
-                ranked = decoder.rank("recommendation", asked)
-            other = threshold(chances_of_items(ranked, asked), asked)
-            if chosen is not None and other is not None and other[1] > chosen[1]:
-                chosen, by = other, "items"
-    own = Decisions(scaled, chosen[0], by) if chosen else dataclasses.replace(before, scale=scaled)
-    system.decisions = system.team.agree(own)
 
 
 def pictures(system: System, shop: Shop) -> None:

@@ -69,6 +69,8 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
             "image tokenizer",
             lambda: team.in_turn(lambda: making.make_codes(items, options, seed, folder / "images", report, device)),
         )
+    if tokens is not None and (note := making.codebook_note(folder / "images")):
+        system.notes.append(note)
     if tower is None and options.model_fusion != "none":
         system.notes.append("no pictures: the text path alone is trained, and every picture reads as absent")
     if nameless := sum(title == UNKNOWN for title in items.titles):

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unimp import keeping, precision, requests, stages, standing
+from unimp import keeping, precision, requests, settling, stages, standing
 from unimp.content import content_features, fill_rows, reset_rows
 from unimp.decisions import Decisions
 from unimp.decoding import Decoder
@@ -112,7 +112,7 @@ class System:
         stages.histories(self, shop)
         stages.multi_task(self, shop)
         stages.fine_tune(self, shop)
-        stages.settle(self, shop)
+        settling.settle(self, shop)
         stages.pictures(self, shop)
 
     @property
@@ -215,7 +215,7 @@ class System:
         kept, self.heads = self.heads, {}  # a new domain is answered by the model itself
         self._begin_biases(shop, held_out)
         stages.new_domain(self, shop, learned)
-        stages.settle(self, shop)  # other weights, other customers
+        settling.settle(self, shop)  # other weights, other customers
         if "image_generation" in kept:
             self.heads["image_generation"] = kept["image_generation"]
 

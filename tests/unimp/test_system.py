@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from tests import shop as small
-from unimp import folders, keeping, parts, stages
+from unimp import folders, keeping, parts, settling, stages
 from unimp.answering import Answering
 from unimp.content import reset_rows
 from unimp.errors import CheckpointError, UnimpError
@@ -155,8 +155,8 @@ def test_a_held_out_domain_is_settled_by_its_own_customers(
 ) -> None:
     again = System.load(fitted[1] / "saved", shop.items, fitted[1] / "scratch")
     done: list[str] = []
-    for name in ("new_domain", "settle"):
-        monkeypatch.setattr(stages, name, lambda *_, name=name: done.append(name))
+    for module, name in ((stages, "new_domain"), (settling, "settle")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: done.append(name))
     again.adapt(shop, tmp_path / "adapt")
     assert done == ["new_domain", "settle"]
 

@@ -1,0 +1,87 @@
+"""What validation settles: a line for ratings, a threshold and whose scores it is of, and that both ways are told."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from unimp.decisions import Decisions
+from unimp.settling import settle
+from unimp.shop import Example
+
+TRUE = np.tile([1.0, 3.0, 5.0], 10).astype(np.float32)
+
+
+def examples() -> dict[str, list[Example]]:
+    nothing = {"cohort": "", "history": np.zeros(0, np.int64), "ratings": np.zeros(0, np.float32), "whys": ()}
+    rated = [Example(id=f"r{k}", answer_rating=float(r), target=0, **nothing) for k, r in enumerate(TRUE)]
+    chosen = [Example(id=f"s{k}", candidates=(0, 1, 2), answer_items=(k % 3,), **nothing) for k in range(30)]
+    return {"preference": rated, "selection": chosen}
+
+
+class Decoder:
+    """Expected ratings lean to the middle; labels know nothing; item scores know everything."""
+
+    def rate(self, asked: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+        true = np.array([e.answer_rating for e in asked])
+        return (3 + 0.25 * (true - 3)).astype(np.float32), np.full(len(asked), 3)
+
+    def choose(self, asked: list[Example]) -> tuple[list[list[int]], list[np.ndarray]]:
+        return [[0]] * len(asked), [np.full(3, 1 / 3, np.float32)] * len(asked)
+
+    def rank(self, task: str, asked: list[Example]) -> np.ndarray:
+        return 9 * np.eye(3, dtype=np.float32)[[e.answer_items[0] for e in asked]]
+
+
+def system(decisions: Decisions, **more: Any) -> Any:
+    told: list[dict[str, float]] = []
+    given: dict[str, Any] = {
+        "options": SimpleNamespace(settle=True),
+        "tasks": ("recommendation", "preference", "selection"),
+        "vocabulary": SimpleNamespace(levels=1),
+        "team": SimpleNamespace(agree=lambda value: value),
+        "record": lambda stage, step, **values: told.append(values),
+        "seed": 0,
+        "told": told,
+        "notes": [],
+        "decisions": decisions,
+        "decoder": Decoder,
+        "tuned": lambda task: nullcontext(),
+    }
+    return SimpleNamespace(**given | more)
+
+
+def test_ratings_are_scaled_and_both_ways_are_told() -> None:
+    made = system(Decisions())
+    settle(made, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
+    assert made.decisions.scale == pytest.approx((-9.0, 4.0))
+    (told,) = made.told
+    assert told["valid_rmse_expected"] == pytest.approx(0, abs=1e-5)
+    assert told["valid_rmse_likeliest"] == pytest.approx((8 / 3) ** 0.5)
+    assert made.notes == ["validation RMSE of ratings: expected 0.0000, likeliest 1.6330"]
+
+
+def test_selection_goes_by_what_selects_better() -> None:
+    made = system(Decisions())
+    settle(made, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
+    assert made.decisions.by == "items"
+    alone = system(Decisions(), tasks=("selection",))
+    settle(alone, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
+    assert alone.decisions.by == "labels"
+
+
+def test_what_too_few_examples_cannot_say_stays_and_nothing_is_settled_unasked() -> None:
+    before = Decisions((0.5, 0.9), 0.4, "items")
+    few = {task: asked[:5] for task, asked in examples().items()}
+    made = system(before)
+    settle(made, SimpleNamespace(valid=few))  # type: ignore[arg-type]
+    assert made.decisions == before
+    unasked = system(before, options=SimpleNamespace(settle=False))
+    settle(unasked, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
+    assert unasked.decisions == before
