@@ -20,6 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,models,recbole,unimp]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps recbole==1.2.1
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --only-binary=cornac -e '.[parity]' \
+	  || echo "==> there is no Cornac for this machine; its tests are skipped"
 	@touch $@
 	@echo "==> $(VENV) is ready"
 
