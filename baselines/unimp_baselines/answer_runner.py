@@ -52,6 +52,7 @@ class AnswerRunner(ABC):
 
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     examples_a_part: ClassVar[int] = 8_192
     system: ClassVar[str] = ""  # its name in messages
 

@@ -71,6 +71,7 @@ class SASRecCE:
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     examples_a_part: ClassVar[int] = 8_192
     search: ClassVar[Space] = {
         "lr": (5e-4, 1e-3, 2e-3),

@@ -57,6 +57,7 @@ class Trained(ABC):
     cohorts: ClassVar[frozenset[str]] = frozenset()
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     examples_a_part: ClassVar[int] = 8_192
     system: ClassVar[str] = ""  # its name in messages
     search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "embedding": (64, 100, 200)}

@@ -79,6 +79,7 @@ class TIGER:
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     needs: ClassVar[frozenset[str]] = frozenset({"text"})
     examples_a_part: ClassVar[int] = 8_192
     search: ClassVar[Space] = {"lr": (5e-4, 1e-3, 2e-3), "width": (64, 128), "layers": (1, 2, 4), "dropout": (0.1, 0.3)}

@@ -47,6 +47,8 @@ def test_without_its_packages_a_system_says_what_to_install(name: str, shop: Dat
     with pytest.raises(ConfigError, match=TOLD) as told:
         fit()
     assert "\n" not in str(told.value)
+    declared = registry.runner_class(name).packages  # type: ignore[attr-defined]
+    assert f"needs the package '{declared[0]}'" in str(told.value)  # what `--model all` looks at
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNED if not name.endswith(":")])

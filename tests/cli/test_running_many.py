@@ -138,6 +138,16 @@ def test_a_group_leaves_out_who_needs_what_no_item_has(home: Home, monkeypatch: 
     assert "leaving out" not in named.stderr
 
 
+def test_a_group_leaves_out_whose_packages_are_not_there(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.fakes import Parameters
+
+    _only(monkeypatch, "popularity", parameters="fakes:Parameters")
+    monkeypatch.setattr(Parameters, "packages", ("json", "no_such_package"), raising=False)
+    done = _call(home, "--model", "all", "--task", "recommendation")
+    assert done.exit_code == 0
+    assert "leaving out parameters: it needs the package 'no_such_package', which is not installed" in done.stderr
+
+
 def test_an_unknown_unit_is_one_line_and_nothing_is_run(home: Home) -> None:
     with pytest.raises(ConfigError, match="unknown unit 'moons'"):
         _call(home, "--model", "popularity", "--budget", "3moons")

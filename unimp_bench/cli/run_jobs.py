@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from unimp_bench.cli.console import err
@@ -108,6 +109,9 @@ def _obstacle(cls: type[Runner], data: Dataset, budget: Budget | None) -> str:
         return f"{data.name} has no truth to read"
     if budget is not None and budget.seconds is not None and not registry.is_budgeted(cls):
         return "it does not keep to a budget of time; run it apart, without --budget"
+    absent = [name for name in getattr(cls, "packages", ()) if find_spec(name) is None]
+    if absent:
+        return f"it needs the package '{absent[0]}', which is not installed"
     needs: frozenset[str] = getattr(cls, "needs", frozenset())
     lacking = sorted(needs - _offered(data)) if needs else []
     return f"it learns from {' and '.join(lacking)}, and no item of {data.name} has any" if lacking else ""

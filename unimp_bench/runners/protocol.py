@@ -98,13 +98,14 @@ class ScoreBlock:
 class Runner(Protocol):
     """A system under test.
 
-    Eight things more that a runner may have: a method `adapt(data, context)` that learns held-out domains after `fit`
+    Nine things more that a runner may have: a method `adapt(data, context)` that learns held-out domains after `fit`
     (their examples are then answered by the adapted copy, all others by the first); a method
     `pretrain(data, folder, context)` that makes in `folder` what all its variants share, for a parameter such as
     `pretrained=FOLDER` to name; and, on the class, `joint = True` (one fit learns all its tasks), `examples_a_part`
     (examples in one call of `predict`), `device` (recorded), `search` (values by parameter among which a budget of
     trials searches), `budgeted = False` (training does not keep to `context.limit`: a budget of time is not for it),
-    `needs` (a set of "pictures" and "text", without which in the catalogue it cannot learn).
+    `needs` (a set of "pictures" and "text", without which in the catalogue it cannot learn), `packages` (names of
+    modules that are imported only when it learns or answers).
 
     `pretrain` is given the same data as `fit`, and a folder of its own that holds, after a kill, what it left there.
     Three names in it are taken: `pretrain.json`, `curve.jsonl` and `manifest.json`, which is written when it returns;

@@ -53,6 +53,7 @@ class RecBoleRunner:
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("recbole",)
     examples_a_part: ClassVar[int] = 8_192
     model_name: ClassVar[str] = ""
     ours: ClassVar[bool] = True  # a class of `models.py`

@@ -87,6 +87,7 @@ class P5:
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
     search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 3e-3), "dropout": (0.0, 0.1), "history": (10, 20), "windows": (3, 5)}
 
     _learned: Any = field(default=None, init=False, repr=False, compare=False)
@@ -178,7 +179,7 @@ class P5:
         self._learned = learned
 
     def _needs(self) -> None:
-        require(self._name, "pip install 'unimp-bench[unimp]'", "torch", "transformers", "tokenizers")
+        require(self._name, "pip install 'unimp-bench[unimp]'", *self.packages)
 
     def _plan(self, seed: int, nameless: float, max_seconds: float) -> Any:
         from unimp_baselines.t5.training import Plan
