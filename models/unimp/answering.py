@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from unimp.decisions import chances_of_items, taken
 from unimp.shop import Example
 from unimp.system import System
+from unimp.threads import at_most
 
 Floats = NDArray[np.float32]
 TEMPERATURE = 0.7  # of picture codes
@@ -29,13 +31,16 @@ class Answering:
 
     def ranking(self, task: str, examples: Sequence[Example]) -> Floats:
         """Scores `(n, items)` of recommendation or search."""
-        with self.system.tuned(task):
+        with self.system.tuned(task), self._threads():
             scores: Floats = self.decoder.rank(task, examples, k=100)
         return scores
 
+    def _threads(self) -> AbstractContextManager[None]:
+        return at_most(self.system.options.budget.threads)
+
     def ratings(self, examples: Sequence[Example]) -> Floats:
         """Ratings `(n,)`: expected, or the likeliest whole one."""
-        with self.system.tuned("preference"):
+        with self.system.tuned("preference"), self._threads():
             expected, likeliest = self.decoder.rate(examples)
         if self.system.options.rating == "likeliest":
             return likeliest.astype(np.float32)
@@ -45,10 +50,10 @@ class Answering:
         """Chosen places among the candidates, and each candidate's score."""
         decisions = self.system.decisions
         if decisions.by == "items":
-            with self.system.tuned("recommendation"):
+            with self.system.tuned("recommendation"), self._threads():
                 scores = chances_of_items(self.decoder.rank("recommendation", examples), examples)
         else:
-            with self.system.tuned("selection"):
+            with self.system.tuned("selection"), self._threads():
                 written, scores = self.decoder.choose(examples)
         if decisions.threshold is None:
             return written, scores
@@ -57,7 +62,7 @@ class Answering:
     def explanations(self, examples: Sequence[Example]) -> list[str]:
         """One explanation an example."""
         system = self.system
-        with system.tuned("explanation"):
+        with system.tuned("explanation"), self._threads():
             return self.decoder.explain(examples, system.parts.encoder.decode, beams=system.options.beams)
 
     def pictures(self, examples: Sequence[Example]) -> list[bytes | None]:
@@ -65,13 +70,14 @@ class Answering:
         system = self.system
         if system.parts.image_tokens is None:
             return [None] * len(examples)
-        found = system.retrieve(examples)
+        with self._threads():
+            found = system.retrieve(examples)
         rows = []
         for example, items in zip(examples, found, strict=True):
             row = system.writer.retrieved(items.tolist())
             system.writer.branch(row, "image_generation", example, learn=False)
             rows.append(row)
-        with system.tuned("image_generation"):
+        with system.tuned("image_generation"), self._threads():
             codes = self.decoder.picture_codes(
                 rows,
                 system.parts.image_tokens.codes_per_picture,

@@ -35,6 +35,7 @@ from unimp.options import BUDGETS
 from unimp.pictures import normalised, read_pictures
 from unimp.shop import Items
 from unimp.text import TextEncoder, train_tokenizer
+from unimp.threads import at_most
 from unimp.vision import VisionTower
 
 _BUDGET = BUDGETS["tiny"]
@@ -173,17 +174,17 @@ class Tower:
 
         checkpoint = folder.with_name(f"{folder.name}.checkpoint")
         progress.start("vision tower", _SETTINGS.steps, "steps")
-        tower = teaching.teach(
-            items,
-            rows,
-            TextEncoder(train_tokenizer(titles, _BUDGET.vocabulary)),
-            CLIP_TINY,
-            _SETTINGS,
-            threads=_BUDGET.threads,
-            device=device,
-            checkpoint=checkpoint,
-            report=report,
-        )
+        with at_most(_BUDGET.threads):
+            tower = teaching.teach(
+                items,
+                rows,
+                TextEncoder(train_tokenizer(titles, _BUDGET.vocabulary)),
+                CLIP_TINY,
+                _SETTINGS,
+                device=device,
+                checkpoint=checkpoint,
+                report=report,
+            )
         progress.finish()
         by_rename(folder, tower.save_pretrained)
         checkpoint.unlink(missing_ok=True)

@@ -134,7 +134,7 @@ class Budget:
     history_lr: float = 1.5e-3
     image_epochs: int = 6
     tower_steps: int = 1000
-    threads: int = 0  # of the tower's training; 0 leaves them. Two threads halve the speed of operations this small
+    threads: int = 0  # of training and answering (`threads.py`); 0 leaves them
     image_tokens: str = "tiny"
     accumulate: int = 1
     adapt_epochs: int = 6

@@ -136,7 +136,6 @@ def make_tower(
             encoder,
             PRESETS[options.preset]["vision"],
             ContrastiveSettings(seed=seed, steps=options.times(options.budget.tower_steps)),
-            threads=options.budget.threads,
             device=device,
             checkpoint=folder.with_suffix(".checkpoint"),
             report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),

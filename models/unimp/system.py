@@ -35,6 +35,7 @@ from unimp.published import load_model
 from unimp.retrieval import retrieved
 from unimp.sequence import Style, Writer
 from unimp.shop import TASKS, Example, Ints, Items, Shop
+from unimp.threads import at_most
 from unimp.training import Outcome, Record
 from unimp.vocabulary import Vocabulary
 
@@ -105,15 +106,16 @@ class System:
         self._begin(shop)
         self.item_ids = shop.items.ids
         self.domains = domains_of(shop)
-        self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
-        stages.language(self, shop)
-        self._begin_biases(shop, np.ones(len(shop.items), dtype=bool))
-        stages.caption(self, shop)
-        stages.histories(self, shop)
-        stages.multi_task(self, shop)
-        stages.fine_tune(self, shop)
-        settling.settle(self, shop)
-        stages.pictures(self, shop)
+        with at_most(self.options.budget.threads):
+            self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
+            stages.language(self, shop)
+            self._begin_biases(shop, np.ones(len(shop.items), dtype=bool))
+            stages.caption(self, shop)
+            stages.histories(self, shop)
+            stages.multi_task(self, shop)
+            stages.fine_tune(self, shop)
+            settling.settle(self, shop)
+            stages.pictures(self, shop)
 
     @property
     def device(self) -> torch.device:
@@ -143,8 +145,9 @@ class System:
         self._tell(report, None, folder)
         self.tasks, self.item_ids = shop.tasks, shop.items.ids
         torch.manual_seed(self.seed)
-        self._stand(shop, folder)
-        stages.language(self, shop)
+        with at_most(self.options.budget.threads):
+            self._stand(shop, folder)
+            stages.language(self, shop)
 
     def _stand(self, shop: Shop, folder: Path) -> None:
         self.parts_folder = folder
@@ -214,8 +217,9 @@ class System:
             return
         kept, self.heads = self.heads, {}  # a new domain is answered by the model itself
         self._begin_biases(shop, held_out)
-        stages.new_domain(self, shop, learned)
-        settling.settle(self, shop)  # other weights, other customers
+        with at_most(self.options.budget.threads):
+            stages.new_domain(self, shop, learned)
+            settling.settle(self, shop)  # other weights, other customers
         if "image_generation" in kept:
             self.heads["image_generation"] = kept["image_generation"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,6 @@ def teach(
     sizes: Mapping[str, Any],
     settings: ContrastiveSettings,
     *,
-    threads: int,
     device: torch.device,
     checkpoint: Path,
     report: Callable[[int, int, float], None],
@@ -75,7 +73,6 @@ def teach(
         words: reads titles.
         sizes: of the tower, as `CLIPVisionConfig` takes them.
         settings: of the training.
-        threads: of the training; 0 leaves them as they are.
         device: where it is computed.
         checkpoint: file by which a killed training goes on.
         report: told of steps done, all steps, and the loss.
@@ -86,27 +83,14 @@ def teach(
     for start, files in blocks(items, names):
         at = slice(start, start + len(files))
         pixels[at] = read_pictures(files, side, names[at])
-    with _at_most(threads):
-        clip = train_clip(
-            pixels,
-            titles_of(items, rows),
-            words,
-            CLIPVisionConfig(**sizes),
-            settings,
-            device=device,
-            checkpoint=checkpoint,
-            report=report,
-        )
+    clip = train_clip(
+        pixels,
+        titles_of(items, rows),
+        words,
+        CLIPVisionConfig(**sizes),
+        settings,
+        device=device,
+        checkpoint=checkpoint,
+        report=report,
+    )
     return VisionTower.from_clip(clip, pool=pool)
-
-
-@contextmanager
-def _at_most(threads: int) -> Iterator[None]:
-    """Inside, torch uses so many threads; 0 changes nothing."""
-    before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
