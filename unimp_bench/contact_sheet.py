@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from unimp_bench.dataset import Dataset
 from unimp_bench.descriptor import decode
-from unimp_bench.inspection import Asked, Person, titles
+from unimp_bench.inspection import Asked, Person, before, titles
 from unimp_bench.questions import Reply
 
 _SIDE, _MARGIN, _LINE, _COLUMNS = 160, 12, 15, 6  # pixels, and tiles in a row
@@ -21,6 +21,7 @@ _WHITE, _INK, _GREY = (255, 255, 255), (25, 25, 30), (225, 225, 228)
 _MOST_LISTED = _COLUMNS  # items of a ranking that are shown
 _MOST_RUNS = 4  # rankings of an example, the best ones
 _MOST_PAST = 60  # interactions, the last ones
+_MOST_BESIDE = _COLUMNS - 2  # interactions in one row with a target and what was drawn
 _MOST_ASKED = 2 * _COLUMNS  # interactions beside answers to a person's questions
 
 
@@ -33,7 +34,7 @@ class Tile:
     frame: tuple[int, int, int] | None = None
 
 
-_TARGET = (20, 140, 60)
+_TARGET, _DRAWN = (20, 140, 60), (200, 90, 20)
 
 
 def sheet(sections: Sequence[tuple[str, Sequence[Tile]]]) -> bytes:
@@ -125,6 +126,32 @@ def of_person(data: Dataset, person: Person) -> bytes:
                 sections.append(
                     (f"{asked} by {said.runner}", [tile(item, f"#{n}", item in right) for n, item in first])
                 )
+    return sheet(sections)
+
+
+def of_query(data: Dataset, people: Sequence[Person], query: str, runner: str | None = None) -> bytes:
+    """A row a user: the last purchases, the target, and what runs drew for the same query (UniMP, figure 3), as a PNG.
+
+    `runner` names the runs whose pictures are shown; all by default.
+    """
+    view = data.catalogue()
+    named = {item for person in people for item in person.history["item_id"]}
+    items = view.items.filter(view.items["item_id"].is_in(list(named)))
+    image_of = dict(items.select("item_id", "image_id").iter_rows())
+    title_of = dict(items.select("item_id", "title").iter_rows())
+    pictures = view.pictures(image for image in image_of.values() if image is not None)
+
+    def tile(item: str, said: str, frame: tuple[int, int, int] | None = None) -> Tile:
+        return Tile(pictures.get(image_of.get(item) or ""), f"{said}{title_of.get(item) or item}", frame)
+
+    sections = []
+    for person in people:
+        past = [tile(item, "") for item in before(person)["item_id"].tail(_MOST_BESIDE)]
+        for one in person.asked:
+            due = [tile(item, "target: ", _TARGET) for item in one.answer or ()]
+            said = [one for one in one.said if runner is None or one.runner.split(" ")[0] == runner]
+            drawn = [Tile(one.answer, one.runner, _DRAWN) for one in said if isinstance(one.answer, bytes)]
+            sections.append((f"{query}: {person.user_id} ({person.cohort})", [*past, *due, *drawn]))
     return sheet(sections)
 
 

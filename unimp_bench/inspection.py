@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -23,6 +23,7 @@ from unimp_bench.results import Record, records
 from unimp_bench.schemas import PREDICTIONS, SCORES
 from unimp_bench.tasks.spec import TASKS
 
+_LATELY = 4  # purchases by which two users are told apart
 _NEAR = 50  # users on either side of an unknown name among whom a likely one is looked for
 
 
@@ -82,6 +83,42 @@ def inspect(home: Home, data: Dataset, user: str, task: str | None = None) -> Pe
     tasks = [task] if task is not None else [name for name in TASKS if name in data.tasks]
     asked = [one for name in tasks for one in _asked(home, data, name, user)]
     return Person(user, rows["cohort"][0], history, tuple(asked))
+
+
+def with_query(home: Home, data: Dataset, query: str, most: int = 4) -> list[Person]:
+    """Some users who are to be drawn a picture for the same query, no two of whom bought the same lately.
+
+    Users come in the order of their names; `asked` of each holds the examples of that query alone.
+
+    Raises:
+        ConfigError: the dataset does not have image generation.
+        UnknownNameError: nobody is asked that query.
+    """
+    task = "image_generation"
+    if task not in data.tasks:
+        raise ConfigError(f"{data.name} has no task {task}; it has {', '.join(data.tasks)}")
+    examples = data.examples(task, "test").select("user_id", "query").collect()
+    users = examples.filter(pl.col("query") == query)["user_id"].unique().sort()
+    if users.is_empty():
+        raise UnknownNameError("query", query, examples["query"].drop_nulls().unique().sort().to_list())
+    found: list[Person] = []
+    known: set[str] = set()
+    for user in users:
+        person = inspect(home, data, user, task)
+        lately = set(before(person)["item_id"].tail(_LATELY))
+        if known & lately:
+            continue
+        known |= lately
+        asked = tuple(one for one in person.asked if one.query == query)
+        found.append(replace(person, asked=asked))
+        if len(found) == most:
+            break
+    return found
+
+
+def before(person: Person) -> pl.DataFrame:
+    """What a user bought before the test interaction."""
+    return person.history.filter(pl.col("split") != "test")
 
 
 def _neighbours(data: Dataset, user: str) -> list[str]:

@@ -11,9 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.shop import home_at
-from unimp_bench import execute, parity, tables
+from unimp_bench import execute, inspection, parity, tables
 from unimp_bench.cli.columns import plain
 from unimp_bench.cli.main import app
+from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, UnimpBenchError, UnknownNameError
 from unimp_bench.parity.samples import Sample
 from unimp_bench.places import Home
@@ -101,6 +102,27 @@ def test_inspect_prints_a_user_and_writes_a_sheet(home: Home, tmp_path: Path) ->
     (tmp_path / "file").touch()
     words = ("inspect", "--user", "u03", "--dataset", "shop", "--png", tmp_path / "file" / "x.png")
     assert "choose another --png" in _refused(home, ConfigError, *words)[1]
+
+
+def test_inspect_shows_users_of_one_query_side_by_side(home: Home, tmp_path: Path) -> None:
+    data = Dataset.open(home, "shop")
+    examples = data.examples("image_generation", "test").collect()
+    query = str(examples["query"][0])
+    execute.run(home, "shop", "image_generation", "mean_image")
+    people = inspection.with_query(home, data, query)
+    assert 1 <= len(people) <= 4
+    lately = [set(inspection.before(person)["item_id"].tail(4)) for person in people]
+    assert sum(map(len, lately)) == len(set.union(*lately))
+    assert all(one.query == query and one.said for person in people for one in person.asked)
+    png = tmp_path / "figure3.png"
+    words = ("inspect", "--dataset", "shop", "--query", query)
+    done = _call(home, *words, "--runner", "mean_image", "--png", png)
+    assert done.exit_code == 0, done.output
+    with Image.open(png) as page:
+        assert page.height > 200 * len(people)
+    assert "where with --png" in _refused(home, ConfigError, *words)[1]
+    assert "one of --user and --query" in _refused(home, ConfigError, "inspect", "--dataset", "shop")[1]
+    _refused(home, UnknownNameError, "inspect", "--dataset", "shop", "--query", f"{query}s", "--png", png)
 
 
 def test_doctor_is_a_table_in_a_pipe(home: Home) -> None:

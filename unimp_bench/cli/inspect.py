@@ -20,23 +20,38 @@ _LISTED = 5  # items of a ranking that are named
 
 def inspect(
     ctx: typer.Context,
-    user: Annotated[str, typer.Option(help="user id")],
     dataset: Annotated[str, typer.Option(help="a built dataset")],
+    user: Annotated[str | None, typer.Option(help="user id")] = None,
+    query: Annotated[str | None, typer.Option(help="four users who were drawn a picture for it, as a sheet")] = None,
+    runner: Annotated[str | None, typer.Option(help="with --query: only this runner's pictures")] = None,
     task: Annotated[str | None, typer.Option(help="only this task (default: all)")] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="pictures as one sheet")] = None,
 ) -> None:
     """Show one user: history, test examples with their answers, and what each finished run said, best first.
 
+    With --query, four users with different histories side by side: what each
+    bought, the item to be drawn, and what runs drew.
+
     This shows sealed answers: never let a system learn from it. Right items of a
     ranking or choice stand in square brackets.
 
-    Example: unimp-bench inspect --user A1 --dataset synthetic-small --png a1.png
+    Example:
+        unimp-bench inspect --user A1 --dataset synthetic-small --png a1.png
+        unimp-bench inspect --query "jams" --dataset synthetic-small --png figure3.png
     """
     from unimp_bench import contact_sheet, inspection
     from unimp_bench.dataset import Dataset
-    from unimp_bench.places import atomic
 
     data = Dataset.open(ctx.obj, dataset)
+    if (user is None) == (query is None):
+        raise ConfigError("inspect wants one of --user and --query")
+    if query is not None:
+        if png is None:
+            raise ConfigError("inspect --query makes a sheet of pictures; say where with --png FILE")
+        people = inspection.with_query(ctx.obj, data, query)
+        _write(png, contact_sheet.of_query(data, people, query, runner))
+        return
+    assert user is not None
     person = inspection.inspect(ctx.obj, data, user, task)
     out.print(f"{plain(person.user_id)} · {person.cohort} · {person.history.height} interactions", markup=False)
     lines = [("position", "split", "rating", "item", "domain", "title", "explanation")]
@@ -50,13 +65,18 @@ def inspect(
     if not person.asked:
         err.print("no test example of this user", markup=False)
     if png is not None:
-        picture = contact_sheet.of_person(data, person)
-        try:
-            with atomic(png) as draft:
-                draft.write_bytes(picture)
-        except OSError as error:
-            raise ConfigError(f"cannot write {png} ({error.strerror}); choose another --png") from None
-        err.print(f"pictures in {png}", markup=False)
+        _write(png, contact_sheet.of_person(data, person))
+
+
+def _write(png: Path, picture: bytes) -> None:
+    from unimp_bench.places import atomic
+
+    try:
+        with atomic(png) as draft:
+            draft.write_bytes(picture)
+    except OSError as error:
+        raise ConfigError(f"cannot write {png} ({error.strerror}); choose another --png") from None
+    err.print(f"pictures in {png}", markup=False)
 
 
 def _example(data: Dataset, one: Asked) -> None:
