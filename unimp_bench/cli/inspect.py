@@ -37,7 +37,7 @@ def inspect(
 
     Example:
         unimp-bench inspect --user A1 --dataset synthetic-small --png a1.png
-        unimp-bench inspect --query "jams" --dataset synthetic-small --png figure3.png
+        unimp-bench inspect --query jams --dataset mine --png jams.png
     """
     from unimp_bench import contact_sheet, inspection
     from unimp_bench.dataset import Dataset
