@@ -37,11 +37,11 @@ demo: $(READY) ## build the small synthetic shop, run floors, BM25 and a short U
 
 test: $(READY) lint ## lint, types, import contracts and all fast tests (REAL_DATA=DIR adds tests on real files)
 	@echo "==> fast tests"
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(REAL)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(REAL)
 
 test-slow: $(READY) ## the tests that train or generate for longer
 	@echo "==> slow tests"
-	@$(BIN)/python -m pytest -m slow $(REAL)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile $(REAL)
 
 lint: $(READY)
 	@echo "==> ruff, mypy, import contracts"
