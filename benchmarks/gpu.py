@@ -14,16 +14,19 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from unimp import trainable
+from unimp import precision, trainable
 from unimp.batch import Batch
 from unimp.config import PRESETS, UnimpConfig
 from unimp.losses import combine, focal
 from unimp.modeling import Unimp
+from unimp.options import Options
 from unimp.vocabulary import IGNORED
 
+Preset = Literal["tiny", "small", "paper", "mpt-1b"]
 PICTURES = 5
 LEARNED = 8  # every eighth id
 
@@ -82,26 +85,28 @@ def batch(config: UnimpConfig, rows: int, ids: int, device: str) -> Batch:
 
 
 def measure(
-    preset: str, rows: int, ids: int, steps: int, checkpointing: bool, device: str
+    preset: Preset, rows: int, ids: int, steps: int, checkpointing: bool, device: str
 ) -> tuple[float, float, float]:
     """Ids a second, operations a second, peak GiB."""
     config = UnimpConfig(**PRESETS[preset], text_ids=50_277, items=22_738, image_codes=1024)
     torch.manual_seed(0)
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with torch.device(device):
-        model = Unimp._from_config(config, dtype=dtype)
+        model = Unimp._from_config(config, dtype=torch.float32)
+    # As in training: a frozen body in bfloat16, all that learns in float32, products under autocast.
+    model = precision.halved(model, Options(preset=preset), torch.device(device))
     trainable.choose(model, trainable.parts_of(config, "multi_task"))
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.train()
     optimizer = torch.optim.AdamW(trainable.groups(model, 0.1), lr=1e-5, fused=device == "cuda")
     vision = config.vision
     patches = (vision.image_size // vision.patch_size) ** 2
-    given = torch.randn(rows * PICTURES, patches, config.vision_width, dtype=dtype, device=device)
+    given = torch.randn(rows * PICTURES, patches, config.vision_width, dtype=torch.float16, device=device)
     made = batch(config, rows, ids, device)
 
     def step() -> None:
-        logits, places = model.supervised(made, given)
+        with precision.products(torch.device(device)):
+            logits, places = model.supervised(made, given)
         labels = made.labels.flatten()[places]
         combine(focal(logits, labels, 2.0), made.weights.flatten()[places], places).backward()
         optimizer.step()
