@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unimp.config import PRESETS
 from unimp.disk import write_text, writing
 from unimp.errors import CheckpointError, UnimpError
 from unimp.modeling import Unimp
@@ -90,7 +89,7 @@ def load_parts(folder: Path, items: Items, options: Options, work: Path, report:
     encoder = TextEncoder(load_tokenizer(folder / "tokenizer"))
     tower = features = tokens = codes = None
     if (folder / "tower").is_dir():
-        tower = VisionTower.from_pretrained(folder / "tower", pool=int(PRESETS[options.preset].get("vision_pool", 1)))
+        tower = VisionTower.from_pretrained(folder / "tower", pool=options.pool)
         store = folder / "features"
         features = make_features(items, tower, store if covers(store, items) else work / "features", report, device)
     if (folder / "images").is_dir():

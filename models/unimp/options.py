@@ -44,6 +44,9 @@ class Options:
         effort: factor on every number of epochs and steps.
         text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
             parts here.
+        pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
+            256 of ViT-L/14.
+        checkpointing: compute activations again instead of keeping them: less memory, a third more work.
         pretrained: folder of parts that `pretrain` made; None makes them.
         adapt_epochs: epochs on a held-out domain.
     """
@@ -77,12 +80,14 @@ class Options:
     vision_weights: str | None = None
     flamingo: str | None = None
     image_codes: str | None = None
+    pool: int = 1
+    checkpointing: bool = False
     pretrained: str | None = None
     adapt_epochs: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        least = {"gamma": 0, "beams": 1, "history": 1, "earlier": 0, "epochs": 1, "adapt_epochs": 1}
+        least = {"gamma": 0, "beams": 1, "pool": 1, "history": 1, "earlier": 0, "epochs": 1, "adapt_epochs": 1}
         for name, low in least.items():
             if (value := getattr(self, name)) is not None and value < low:
                 raise UnimpError(f"{name}={value}; wanted {low} or more")

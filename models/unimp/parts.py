@@ -118,7 +118,7 @@ def make_tower(
 
     None where so few items have a picture that nothing can be learned.
     """
-    pool = int(PRESETS[options.preset].get("vision_pool", 1))
+    pool = options.pool
     if options.vision_weights is not None:
         tower = VisionTower.from_pretrained(options.vision_weights, pool=pool)
         if not (folder / "config.json").is_file():
@@ -254,6 +254,7 @@ def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook:
     sizes = dict(PRESETS[options.preset])
     blind = options.model_fusion == "none" or parts.tower is None
     sizes["vision"] = None if parts.tower is None else parts.tower.model.config.to_dict()
+    sizes["vision_pool"] = options.pool
     if options.train_rows is not None:
         sizes["train_rows"] = options.train_rows
     elif options.budget.scratch:

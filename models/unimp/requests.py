@@ -45,6 +45,7 @@ def parts(options: Options, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     budget = options.budget
     fits = {
         "preset": options.preset,
+        "pool": options.pool,
         "published text_weights": options.text_weights is not None,
         "published vision_weights": options.vision_weights is not None,
         "published image_codes": options.image_codes is not None,

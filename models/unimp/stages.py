@@ -53,7 +53,7 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
         return train(
             system.model,
             rows,
-            recipe,
+            dataclasses.replace(recipe, checkpointing=system.options.checkpointing),
             patches=system.parts.patches,
             has_picture=system.parts.has_picture,
             folder=system.folder / "stages" / stage,
