@@ -50,10 +50,11 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## measure ingestion, stages of a build, scoring, and the model, each against a named alternative
+bench: $(READY) ## measure ingestion, stages of a build, scoring, BM25, and the model, each against a named alternative
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/stages.py
 	@$(BIN)/python benchmarks/score.py
+	@$(BIN)/python benchmarks/bm25.py
 	@$(BIN)/python benchmarks/prefix.py
 	@$(BIN)/python benchmarks/decoding.py
 	@$(BIN)/python benchmarks/cross_attention.py
