@@ -54,12 +54,17 @@ class Rows:
     def __init__(self, shop: Shop, writer: Writer, plan: Plan, seed: int) -> None:
         self.shop, self.writer, self.plan, self.seed = shop, writer, plan, seed
 
+    @property
+    def users(self) -> int:
+        """How many rows are users' own; none where selection alone is asked, which has rows of its own."""
+        return 0 if self.plan.questions.keys() == {"selection"} else self.shop.log.users
+
     def __len__(self) -> int:
-        return self.shop.log.users + (len(self.shop.selection) if self.plan.questions.get("selection") else 0)
+        return self.users + (len(self.shop.selection) if self.plan.questions.get("selection") else 0)
 
     def row(self, number: int, epoch: int) -> list[Row]:
-        """Rows of a user, or of a selection example (numbers from `log.users` on)."""
-        users = self.shop.log.users
+        """Rows of a user, or of a selection example (numbers from `users` on)."""
+        users = self.users
         if number >= users:
             if rng_of(self.seed, epoch, number).random() >= self.plan.users.get("selection", 1.0):
                 return []

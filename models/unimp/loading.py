@@ -127,14 +127,17 @@ def estimated_lengths(rows: Rows) -> NDArray[np.int64]:
     chosen = rows.shop.selection if plan.questions.get("selection") is not None else ()
     typical = float(body.mean()) if len(body) else 1.0
     shown = [min(len(one.history), style.history) + len(one.candidates) for one in chosen]
-    chosen_lengths = np.asarray(shown, dtype=np.float64)[: len(rows) - log.users] * typical + _QUESTION
-    lengths = np.concatenate([_true_on_average(rows, total, 0), _true_on_average(rows, chosen_lengths, log.users)])
+    chosen_lengths = np.asarray(shown, dtype=np.float64)[: len(rows) - rows.users] * typical + _QUESTION
+    total = total[: rows.users]
+    lengths = np.concatenate([_true_on_average(rows, total, 0), _true_on_average(rows, chosen_lengths, rows.users)])
     whole: NDArray[np.int64] = np.maximum(np.rint(lengths), 1).astype(np.int64)
     return whole
 
 
 def _true_on_average(rows: Rows, lengths: NDArray[np.float64], first: int) -> NDArray[np.float64]:
     """Estimates of rows from `first` on, scaled so that those of a sample sum to what it really is."""
+    if not len(lengths):
+        return lengths
     sample = np.unique(np.linspace(0, len(lengths) - 1, min(_SAMPLE, len(lengths))).astype(np.int64))
     real = sum(len(row) for k in sample for row in rows.row(first + int(k), 0))
     return lengths * (real / lengths[sample].sum()) if real else lengths

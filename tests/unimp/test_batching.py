@@ -9,6 +9,7 @@ import torch
 from tests.unimp import learning_shop
 from unimp.batching import Plan, Rows, collate, epoch_batches
 from unimp.loading import Loader, continued, estimated_lengths, in_background, steps_of
+from unimp.sequence import KINDS
 
 
 def _all_rows(rows: Rows, epoch: int = 0) -> list[int]:
@@ -89,13 +90,22 @@ def test_continued_adds_tasks_and_keeps_a_quarter_of_users() -> None:
     assert (other != asked[0]).any()  # drawn anew each epoch
 
 
+def test_where_selection_alone_is_asked_no_other_rows_are_read() -> None:
+    rows = learning_shop.rows(learning_shop.shop(users=40))
+    alone = Rows(rows.shop, rows.writer, Plan({"selection": 1}, 500), 3)
+    assert len(alone) == len(rows.shop.selection)
+    selection = KINDS.index("selection")
+    assert all(selection in row.kinds for k in range(len(alone)) for row in alone.row(k, 0))
+    assert len(estimated_lengths(alone)) == len(alone)
+
+
 def test_selection_examples_keep_their_share_of_users() -> None:
     rows = learning_shop.rows(learning_shop.shop(users=400))
     some = Rows(rows.shop, rows.writer, Plan({"selection": 1}, 500, users={"selection": 0.25}), 3)
-    kept = sum(bool(some.row(400 + k, 0)) for k in range(200))
+    kept = sum(bool(some.row(k, 0)) for k in range(200))
     assert 30 < kept < 70
     load = Loader(some, 0, learning_shop.HAS_PICTURE, learning_shop.patches)
-    empty = [400 + k for k in range(200) if not some.row(400 + k, 0)][:3]
+    empty = [k for k in range(200) if not some.row(k, 0)][:3]
     assert len(load.load(0, empty).targets.labels) == 0  # nobody of a batch may be asked anything
 
 
