@@ -234,7 +234,7 @@ def test_a_shop_without_pictures_trains(tmp_path: Path) -> None:
 
 def test_targets_side_by_side_are_one_answer() -> None:
     rows = learning_shop.rows(questions={"selection": 1})
-    load = Loader(rows, 0, learning_shop.HAS_PICTURE, learning_shop.patches).load(0, [14])
+    load = Loader(rows, 0, learning_shop.HAS_PICTURE, learning_shop.patches).load(0, [2])
     vocabulary = rows.writer.vocabulary
     chosen = [k for k in range(len(load.targets.labels)) if int(load.targets.labels[k]) in vocabulary.choices]
     assert len(chosen) == 2
