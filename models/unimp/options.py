@@ -179,6 +179,7 @@ BUDGETS: Mapping[str, Budget] = {
         earlier=20,
         epochs=4,
         adapt_epochs=3,
+        image_epochs=4,
         lr=1.5e-3,
         tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size
         questions={
