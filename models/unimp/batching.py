@@ -7,7 +7,7 @@ each epoch, keyed by seed, epoch and user, so a batch depends on nothing but its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,12 +28,14 @@ class Plan:
         tokens: ids of a batch, padding among them.
         separate: one row a question instead of one a user: the alternative that the benchmark measures.
         users: task to the share of users who are asked it, drawn each epoch; all where nothing is said.
+        shortened: share of searches that ask with the last words of their query alone, as people do.
     """
 
     questions: Mapping[str, int]
     tokens: int = 8192
     separate: bool = False
     users: Mapping[str, float] = field(default_factory=dict)
+    shortened: float = 0.0
 
 
 def rng_of(*keys: int) -> np.random.Generator:
@@ -92,8 +94,18 @@ class Rows:
             # Positions stay short; what bounds memory is the row. No task is left out more than another.
             if after < 0 or len(row) > self.writer.style.longest * 2:
                 continue
-            self.writer.branch(row, task, example_of(log, target), after=after)
+            self.writer.branch(row, task, self._example(rng, task, target), after=after)
         return [row]
+
+    def _example(self, rng: np.random.Generator, task: str, target: int) -> Example:
+        """The question whose answer is a row of the log, a search of some with fewer words."""
+        example = example_of(self.shop.log, target)
+        if task != "search" or not example.query or not self.plan.shortened:
+            return example
+        words, draw = example.query.split(), rng.random()
+        if draw >= self.plan.shortened:
+            return example
+        return replace(example, query=" ".join(words[int(rng.integers(len(words))) :]))
 
     def _alone(self, task: str, target: int, begin: int) -> Row:
         log = self.shop.log

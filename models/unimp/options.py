@@ -128,6 +128,7 @@ class Budget:
     tokens: int  # ids a batch
     questions: Mapping[str, int]  # a user and epoch; 0 is after every item
     users: Mapping[str, float] = field(default_factory=dict)  # share of users who are asked a task in an epoch
+    shortened: float = 0.0  # share of searches that are asked with their last words alone (`Plan`)
     train_rows: Literal["new", "all"] = "all"
     item_rows: Literal["free", "content"] = "free"
     vocabulary: int = 1500  # ids of a tokenizer that is trained here
@@ -190,6 +191,7 @@ BUDGETS: Mapping[str, Budget] = {
             "selection": 1,
             "image_generation": 1,
         },
+        shortened=0.3,
         users={"selection": 0.3},  # rows of their own, two fifths of all ids if everybody were asked
     ),
     "small": Budget(
@@ -208,6 +210,7 @@ BUDGETS: Mapping[str, Budget] = {
             "selection": 1,
             "image_generation": 2,
         },
+        shortened=0.3,
         vocabulary=8000,
         tower_steps=4000,
         image_tokens="small",

@@ -139,7 +139,7 @@ def plan_of(system: System, tasks: Sequence[str]) -> Plan:
     """What an epoch asks of these tasks."""
     budget = system.options.budget
     questions = {task: budget.questions[task] for task in tasks if task != "image_generation"}
-    return Plan(questions, budget.tokens, users=budget.users)
+    return Plan(questions, budget.tokens, users=budget.users, shortened=budget.shortened)
 
 
 def recipe_of(system: System, **changes: Any) -> Recipe:
@@ -204,7 +204,12 @@ def fine_tune(system: System, shop: Shop) -> None:
         train_stage(
             system,
             task,
-            Rows(shop, system.writer, Plan({task: _tuned_questions(task)}, budget.tokens), system.seed),
+            Rows(
+                shop,
+                system.writer,
+                Plan({task: _tuned_questions(task)}, budget.tokens, shortened=budget.shortened),
+                system.seed,
+            ),
             recipe,
             trained,
             **watch.asked(),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,33 @@ def test_continued_adds_tasks_and_keeps_a_quarter_of_users() -> None:
     assert 0.17 < asked[0].mean() < 0.33
     other = np.array([0 in rows.row(user, 3)[0].kinds for user in range(400)])
     assert (other != asked[0]).any()  # drawn anew each epoch
+
+
+def test_some_searches_are_asked_with_their_last_words_alone() -> None:
+    rows = learning_shop.rows(learning_shop.shop(users=60), questions={"search": 0})
+    asked: list[str | None] = []
+    branch = rows.writer.branch
+    rows.writer.branch = lambda row, task, example, **more: (
+        asked.append(example.query)
+        or branch(  # type: ignore[method-assign]
+            row, task, example, **more
+        )
+    )
+    log = replace(rows.shop.log, queries=[f"outdoor {query} red shoes" for query in rows.shop.log.queries])
+    shop = replace(rows.shop, log=log)
+    for share in (0.0, 0.4):
+        asked.clear()
+        some = Rows(shop, rows.writer, replace(rows.plan, shortened=share), 3)
+        for user in range(60):
+            some.row(user, 0)
+        whole = [query for query in asked if query in log.queries]
+        assert all(query and any(full.endswith(query) for full in log.queries) for query in asked)
+        assert abs(1 - len(whole) / len(asked) - share * 0.75) < 0.1  # one cut in four begins at the first word
+    again = list(asked)
+    asked.clear()
+    for user in range(60):
+        some.row(user, 0)
+    assert asked == again
 
 
 def test_where_selection_alone_is_asked_no_other_rows_are_read() -> None:
