@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "history of 10": ("history=10", "earlier=0"),
 }
 LARGER = "preset small (10)"
-NOISE = {"noise in text, NT (table 6)": "NT", "noise in pictures, NV (6)": "NV"}
+NOISE = {"noise in text, NT (table 6)": "NT-0.2", "noise in pictures, NV (6)": "NV-0.2"}
 
 
 def main() -> None:
