@@ -20,12 +20,14 @@ PADDING = -1  # segment of padding
 class Batch:
     """One batch.
 
-    ids, labels, positions, segments, horizon, slots, which, kinds `(batch, tokens)` int64; weights likewise float32;
+    ids, labels, positions, segments, horizon, slots, which, kinds, query `(batch, tokens)` int64; weights likewise float32;
     pictures `(pictures,)` int64, item indices that `slots` point into.
 
     `labels` are ids to be predicted *at* the same place, from what stands before it; `unimp.vocabulary.IGNORED` where
     nothing is learned. `kinds` tells the task a label belongs to (`unimp.sequence.KINDS`), -1 where there is none.
     `slots` names the picture a token sees, -1 for none; `which` counts within an `<image>` run, -1 elsewhere.
+    `query` `(batch, tokens)` names the query that is asked there, -1 for none; its words are
+    `words[starts[q] : starts[q + 1]]`, of all queries one after the other.
     """
 
     ids: Tensor
@@ -38,6 +40,9 @@ class Batch:
     kinds: Tensor
     weights: Tensor
     pictures: Tensor
+    query: Tensor
+    words: Tensor
+    starts: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""

@@ -186,15 +186,20 @@ def collate(rows: Sequence[Row], has_picture: NDArray[np.bool_], pad: int, *, le
     positions, horizon = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     segments, items = np.full(shape, PADDING), np.full(shape, -1)
     which, kinds, weights = np.full(shape, -1), np.full(shape, -1), np.zeros(shape, dtype=np.float32)
+    query, queries = np.full(shape, -1), [words for row in rows for words in row.queries]
+    before = np.cumsum([0, *(len(row.queries) for row in rows)])
     for k, row in enumerate(rows):
         at = slice(width - len(row), width) if left else slice(0, len(row))
         ids[k, at], labels[k, at], positions[k, at] = row.ids, row.labels, row.positions
         segments[k, at], horizon[k, at], items[k, at] = row.segments, row.horizon, row.items
         which[k, at], kinds[k, at], weights[k, at] = row.which, row.kinds, row.weights
+        query[k, at] = [number + before[k] if number >= 0 else -1 for number in row.query]
     items = np.where((items >= 0) & has_picture[np.maximum(items, 0)], items, -1)
     pictures, place = np.unique(items, return_inverse=True)
     slots = place.reshape(shape)
     if len(pictures) and pictures[0] == -1:
         pictures, slots = pictures[1:], slots - 1
-    tensors = (ids, labels, positions, segments, horizon, slots, which, kinds, weights, pictures)
+    words = np.array([word for own in queries for word in own], dtype=np.int64)
+    starts = np.cumsum([0, *(len(own) for own in queries)], dtype=np.int64)[:-1]
+    tensors = (ids, labels, positions, segments, horizon, slots, which, kinds, weights, pictures, query, words, starts)
     return Batch(*(torch.as_tensor(np.ascontiguousarray(t)) for t in tensors))

@@ -1,15 +1,19 @@
-"""Item rows that begin with what an item is: its words, and for the head its picture too.
+"""Item rows that begin with what an item is: its words, and for the head its picture too; and the words of a query.
 
-    words(i)   = LN( sum_t w_t E[t] / sqrt(n) )               t: the n different ids of the item's attributes
+    words(x)   = LN( sum_t w_t E[t] )                         t: different ids of x, an item's attributes or a query
     read(i)    = free(i) + W_r words(i)
     predict(i) = read(i) + delta(i) + W_p p_i
     logit(i)   = h . predict(i) + b_i,  b_i = log(1 + times i was bought in training) at the start
+    h          = body(...) + W_q words(query)                 in a search
 
 with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled,
 and delta 0 at the start. The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought, and
 nothing ties the row by which it is read to the one by which it is predicted (MPT's are tied). Where the catalogue is
 small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
-tells, and a small model would spend most of its steps on learning it. Read rows have words only, so that pictures reach
+tells, and a small model would spend most of its steps on learning it. A
+query's words, in small letters as those of the items, reach the head in one linear step (a bag of words: Joulin et al.
+2017), a short way past a body that needs far more searches than a small shop has to learn which word goes with which
+items. Read rows have words only, so that pictures reach
 the text by fusion alone, and every ablation of it stays one.
 """
 
@@ -49,6 +53,7 @@ class ItemContent(nn.Module):
         super().__init__()
         self.words = nn.Embedding(text_ids, words)
         self.read = nn.Linear(words, width, bias=False)
+        self.ask = nn.Linear(words, width, bias=False)
         self.predict = nn.Linear(vision, width, bias=False) if vision else None
         self.vision = vision
         self.register_buffer("ids", torch.zeros(0, dtype=torch.long), persistent=False)
@@ -69,7 +74,7 @@ class ItemContent(nn.Module):
     def start(self) -> None:
         """Draw first weights: rows of about the size that other rows have."""
         nn.init.normal_(self.words.weight)
-        for linear in (self.read, self.predict):
+        for linear in (self.read, self.ask, self.predict):
             if linear is not None:
                 nn.init.normal_(linear.weight, std=INIT_STD / linear.in_features**0.5)
 
@@ -94,7 +99,7 @@ class ItemContent(nn.Module):
         """
         kinds = [np.unique(body) for body in bodies]
         idf = self.idf.cpu().numpy()
-        weights = [idf[own] / max(len(own), 1) ** 0.5 for own in kinds]
+        weights = [idf[own] for own in kinds]
         device = self.words.weight.device
         lengths = np.array([len(own) for own in kinds])
         self.ids = torch.as_tensor(np.concatenate(kinds).astype(np.int64), device=device)
@@ -106,17 +111,20 @@ class ItemContent(nn.Module):
             scaled = (own - self.picture_mean) / self.picture_deviation
             self.pictures = torch.where((own.abs().sum(1) > 0)[:, None], scaled, 0.0)
 
-    def _words(self) -> Tensor:
-        assert len(self.offsets), "furnish the content first"
-        weights = self.weights.to(self.words.weight.dtype)
-        return functional.embedding_bag(
-            self.ids, self.words.weight, self.offsets, mode="sum", per_sample_weights=weights
-        )
+    def _words(self, ids: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+        weights = weights.to(self.words.weight.dtype)
+        bags = functional.embedding_bag(ids, self.words.weight, starts, mode="sum", per_sample_weights=weights)
+        return functional.layer_norm(bags, bags.shape[-1:])
 
     def read_rows(self) -> Tensor:
         """What is added to the rows by which items are read `(items, width)`."""
-        words = self._words()
-        added: Tensor = self.read(functional.layer_norm(words, words.shape[-1:]))
+        assert len(self.offsets), "furnish the content first"
+        added: Tensor = self.read(self._words(self.ids, self.offsets, self.weights))
+        return added
+
+    def queries(self, words: Tensor, starts: Tensor) -> Tensor:
+        """What is added to hidden states where queries are asked `(queries, width)`; see `Batch`."""
+        added: Tensor = self.ask(self._words(words, starts, self.idf[words]))
         return added
 
     def predict_rows(self, read: Tensor) -> Tensor:

@@ -265,7 +265,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
         exclusive = self.config.fusion != "cross_attention" or self.config.exclusive
         allowed = batch.allowed() if tree is None or not exclusive else None
         visible = None if exclusive or allowed is None else visible_pictures(batch, allowed)
-        return self.hidden(
+        hidden = self.hidden(
             batch.ids,
             latents=self.latents(patches),
             slots=batch.slots,
@@ -275,6 +275,15 @@ class Unimp(PreTrainedModel, GenerationMixin):
             visible=visible,
             tree=tree,
         )
+        return self.heard(hidden, batch.query, batch)
+
+    def heard(self, hidden: Tensor, query: Tensor, batch: Batch) -> Tensor:
+        """Hidden states `(..., width)` with the words of the queries `(...)` that are asked there."""
+        if self.content is None:
+            return hidden
+        # A row of zeros for no query; without any, too, the same operations are done by every process.
+        added = self.content.queries(batch.words, batch.starts)
+        return hidden + torch.cat([added, added.new_zeros((1, added.shape[1]))])[query]
 
     def supervised(self, batch: Batch, patches: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits `(n, ids)` for the n labels of a batch, and their flat places `(n,)`."""

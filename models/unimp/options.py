@@ -135,6 +135,7 @@ class Budget:
     language_epochs: int = 1
     language_lr: float = 2e-3
     caption_epochs: int = 6
+    search_epochs: int = 0
     earlier: int = 0
     history_epochs: int = 10
     history_lr: float = 1.5e-3

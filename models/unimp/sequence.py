@@ -69,6 +69,8 @@ class Row:
     weights: list[float] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # trunk ids after each item; [0] is before the first
     seen: list[int] = field(default_factory=list)  # picture that a branch from there sees first
+    query: list[int] = field(default_factory=list)  # of each id: which of `queries` is asked there, -1 for none
+    queries: list[tuple[int, ...]] = field(default_factory=list)  # different ids of each query's words
     branches: int = 0
     dropped: int = 0  # oldest items that found no place
 
@@ -124,9 +126,13 @@ class Writer:
         self.weights = weights or {}
         self._encode = encode
         self._text = lru_cache(maxsize=200_000)(self._ids_of)
+        self._words = lru_cache(maxsize=200_000)(self._words_of)
 
     def _ids_of(self, text: str) -> tuple[int, ...]:
         return tuple(int(i) for i in self._encode(text))
+
+    def _words_of(self, query: str) -> tuple[int, ...]:
+        return tuple(sorted(set(self._ids_of(f" {query.lower()}"))))
 
     # Pieces
 
@@ -263,6 +269,9 @@ class Writer:
         piece.items = [seen if item == -2 else item for item in piece.items]
         row.branches += 1
         self._put(row, piece, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
+        if task == "search" and example.query:
+            row.query[-len(piece.ids) :] = [len(row.queries)] * len(piece.ids)
+            row.queries.append(self._words(example.query))
 
     @staticmethod
     def _put(row: Row, piece: Piece, segment: int, start: int, kind: int, weight: float) -> None:
@@ -274,5 +283,6 @@ class Writer:
         row.horizon += [start] * n if segment else range(start + 1, start + n + 1)
         row.items += piece.items
         row.which += piece.which
+        row.query += [-1] * n
         row.kinds += [kind if label != IGNORED else -1 for label in piece.labels]
         row.weights += [weight] * n

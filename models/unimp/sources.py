@@ -5,7 +5,9 @@ Each is a `Rows` in the sense of the training loop: numbered rows, the same for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from unimp.shop import Example, Ints, Shop
 
 Ids = NDArray[np.int32]
 BLOCK = 256  # ids of text in a row
+PASSAGE = 8  # most words of an item by which it is asked for
+_WORD = re.compile(r"\w+")
 BARE = 6  # ids of a bare item, about: its name, its rating, the end
 
 
@@ -70,6 +74,41 @@ class Captions(Rows):
         """The row of an item."""
         nothing = np.full(1, np.nan, dtype=np.float32)
         return [self.writer.trunk(np.array([number]), nothing, [None])]
+
+
+class Searches(Rows):
+    """One item a row, asked for by a few of its own words: every item is a document, found by its passages.
+
+    A log names some items under some queries; this way each can be found by any of its words, as in a differentiable
+    search index (Tay et al. 2022). Items are drawn as often as they were bought, and once more, so that what is known of
+    their popularity stays.
+    """
+
+    def __init__(self, shop: Shop, writer: Writer, tokens: int, seed: int) -> None:
+        super().__init__(shop, writer, Plan({}, tokens), seed)
+        self._words = [list(dict.fromkeys(_WORD.findall(body.lower()))) for body in shop.items.bodies]
+        bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
+        self._shares = np.cumsum(bought) / bought.sum()
+
+    def __len__(self) -> int:
+        return len(self.shop.items)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """About alike."""
+        return np.full(len(self), 1 + len(self.row(0, 0)[0]), dtype=np.int64)
+
+    def row(self, number: int, epoch: int) -> list[Row]:
+        """The row of an item that is drawn, and a query that is."""
+        rng = rng_of(self.seed, epoch, number, 7)
+        item = int(np.searchsorted(self._shares, rng.random(), side="right"))
+        words = self._words[item]
+        count = int(rng.integers(1, PASSAGE + 1))
+        first = int(rng.integers(max(len(words) - count, 0) + 1))
+        none = np.zeros(0, dtype=np.int64)
+        row = self.writer.trunk(none, np.zeros(0, np.float32), ())
+        asked = Example("", "", none, np.zeros(0, np.float32), (), query=" ".join(words[first : first + count]))
+        self.writer.branch(row, "search", replace(asked, answer_items=(item,)))
+        return [row]
 
 
 class Histories(Rows):

@@ -2,6 +2,7 @@
 
     language            a body from nothing learns to read
     captions            pictures meet words
+    searches            items are found by words of their own
     histories           what follows what, by ids alone
     multi_task          all tasks of the log together
     <task>              fine-tuning for one task, by strategy
@@ -27,7 +28,7 @@ from unimp.batching import Plan, Rows
 from unimp.errors import CheckpointError
 from unimp.loading import continued
 from unimp.shop import Shop
-from unimp.sources import Captions, Histories, Pictures, Text, log_examples
+from unimp.sources import Captions, Histories, Pictures, Searches, Text, log_examples
 from unimp.trainable import ROWS_NEW, part_of, parts_of
 from unimp.training import Outcome, Progress, Recipe, train
 from unimp.validation import Validation
@@ -111,6 +112,18 @@ def caption(system: System, shop: Shop) -> None:
         system.model.config, "multi_task", scratch=budget.scratch
     )
     train_stage(system, "captions", rows, recipe, trained)
+
+
+def searches(system: System, shop: Shop) -> None:
+    """Let a body from nothing find every item by words of its own, those that nobody bought among them."""
+    budget = system.options.budget
+    if not (budget.scratch and budget.search_epochs and {"search", "image_generation"} & set(system.tasks)):
+        return
+    recipe = Recipe(
+        epochs=system.options.times(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05, decay_body=True
+    )
+    rows = Searches(shop, system.writer, budget.tokens, system.seed)
+    train_stage(system, "searches", rows, recipe, parts_of(system.model.config, "multi_task", scratch=True))
 
 
 def histories(system: System, shop: Shop) -> None:

@@ -78,7 +78,8 @@ class Stream:
             )
         seen = visible[:, -1:] if visible is not None else None
         position = batch.positions[:, -1:] + 1
-        return cls(model, latents, hidden[:, -1], batch.slots[:, -1:], seen, mask, position, keys, cache)
+        last = model.heard(hidden[:, -1], batch.query[:, -1], batch)
+        return cls(model, latents, last, batch.slots[:, -1:], seen, mask, position, keys, cache)
 
     def __len__(self) -> int:
         return len(self.last)

@@ -111,6 +111,7 @@ class System:
             stages.language(self, shop)
             self._begin_biases(shop, np.ones(len(shop.items), dtype=bool))
             stages.caption(self, shop)
+            stages.searches(self, shop)
             stages.histories(self, shop)
             stages.multi_task(self, shop)
             stages.fine_tune(self, shop)
@@ -166,9 +167,10 @@ class System:
             if self.model.content.vision:
                 assert self.parts.features is not None
                 seen = self.parts.features.means()
+            words = encoder.encode([f" {body.lower()}" for body in items.bodies])  # as queries are asked
             if learned_from:
-                self.model.content.learn(self.bodies, seen)
-            self.model.content.furnish(self.bodies, seen)
+                self.model.content.learn(words, seen)
+            self.model.content.furnish(words, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
         self.style = standing.style_of(self.options, self.model.config, pictures=self.parts.features is not None)
         self.writer = self.writer_of(self.style)

@@ -9,10 +9,13 @@ import torch
 
 from tests.unimp import tiny
 from unimp import memory
+from unimp.batch import Batch
+from unimp.batching import collate
 from unimp.item_rows import ItemContent
 from unimp.modeling import Unimp
 from unimp.reader import Reader
 from unimp.sequence import Style, Writer
+from unimp.shop import Example
 from unimp.vocabulary import Vocabulary
 
 BODIES = [np.array(ids, np.int32) for ids in ([1, 2], [1, 3], [4, 5], [4, 5], [6], [7, 8])]
@@ -71,9 +74,59 @@ def test_content_learns_with_the_rows() -> None:
     hidden = made.hidden(ids, latents=made.latents(None), slots=nothing, which=nothing)
     made.head(hidden).square().sum().backward()
     assert made.content is not None
-    for parameter in made.content.parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.abs().sum() > 0
+    for name, parameter in made.content.named_parameters():
+        if not name.startswith("ask"):  # nothing was asked for
+            assert parameter.grad is not None
+            assert parameter.grad.abs().sum() > 0
+
+
+def asked(made: Unimp, query: str, task: str = "search") -> Batch:
+    """A question about nobody, beside another of other words."""
+    writer = Writer(Vocabulary.of(made.config), BODIES, BODIES, lambda text: [1 + ord(c) % 7 for c in text], Style())
+    none = np.zeros(0, np.int64)
+    rows = []
+    for words in (query, "another one"):
+        row = writer.trunk(none, np.zeros(0, np.float32), ())
+        one = Example("", "", none, np.zeros(0, np.float32), (), query=words, answer_items=(2,))
+        writer.branch(row, task, one)
+        rows.append(row)
+    return collate(rows, NOBODY, 0)
+
+
+def test_the_words_of_a_query_reach_the_head_in_one_step() -> None:
+    made = model()
+    assert made.content is not None
+    batch = asked(made, "Ab c")
+    with torch.no_grad():
+        whole = made.read(batch, None)
+        made.content.ask.weight.zero_()
+        without = made.read(batch, None)
+        made.content = model().content
+        assert made.content is not None
+        ids = torch.tensor(sorted({1 + ord(c) % 7 for c in " ab c"}))
+        bag = (made.content.words.weight[ids] * made.content.idf[ids, None]).sum(0)
+        own = made.content.ask(torch.nn.functional.layer_norm(bag, bag.shape))
+    there = batch.query[0] == 0
+    assert 0 < there.sum() < len(there)
+    assert torch.allclose((whole - without)[0, there], own.expand(int(there.sum()), -1), atol=1e-5)
+    assert torch.equal(whole[0, ~there], without[0, ~there])
+    assert not torch.allclose((whole - without)[1, -1], own, atol=1e-3)  # each hears its own
+
+
+def test_capitals_of_a_query_do_not_matter_and_other_tasks_hear_nothing() -> None:
+    made = model()
+    one, other = (asked(made, query) for query in ("Ab c", "aB C"))
+    assert torch.equal(one.words, other.words)
+    assert len(asked(made, "Ab c", "recommendation").words) == 0
+
+
+def test_a_batch_without_queries_computes_the_same_operations() -> None:
+    made = model().train()
+    batch = asked(made, "Ab c", "recommendation")
+    assert len(batch.words) == 0
+    made.read(batch, None).sum().backward()
+    assert made.content is not None
+    assert made.content.ask.weight.grad is not None  # shares of weights are put together by all processes
 
 
 def test_saved_and_loaded_rows_are_equal(tmp_path: object) -> None:
@@ -113,7 +166,7 @@ def test_while_answering_content_is_made_once_and_never_stale(monkeypatch: pytes
     reader = Reader(made, Writer(Vocabulary.of(made.config), BODIES, BODIES, list, Style()), lambda _: None, NOBODY, 99)
     times = []
     words = ItemContent._words
-    monkeypatch.setattr(ItemContent, "_words", lambda self: times.append(1) or words(self))
+    monkeypatch.setattr(ItemContent, "_words", lambda self, *given: times.append(1) or words(self, *given))
     with reader.answering():
         tables = [made.head.table() for _ in range(3)]
         assert made.embed.table() is made.embed.table()

@@ -1,4 +1,4 @@
-"""Rows that are learned before the users' own: bare histories."""
+"""Rows that are learned before the users' own: bare histories, items by their words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from tests.unimp import learning_shop
 from unimp.batching import Plan
-from unimp.sources import Histories
+from unimp.sources import PASSAGE, Histories, Searches
 
 
 def _histories(most: int) -> Histories:
@@ -53,3 +53,33 @@ def test_lengths_foretell_rows() -> None:
     rows = _histories(50)
     real = np.array([len(rows.row(k, 0)[0]) for k in range(len(rows))])
     assert np.abs(rows.lengths() - real).max() <= 0.35 * real.max()
+
+
+def test_items_are_asked_for_by_their_own_words_and_popular_ones_more_often() -> None:
+    rows = learning_shop.rows(learning_shop.shop(users=12))
+    shop, vocabulary = rows.shop, rows.writer.vocabulary
+    passages: list[str] = []
+    rows.writer.question = _noting(rows.writer.question, passages)  # type: ignore[method-assign]
+    searches = Searches(shop, rows.writer, 512, seed=0)
+    counts = np.zeros(len(shop.items))
+    for epoch in range(40):
+        for number in range(len(searches)):
+            (row,) = searches.row(number, epoch)
+            (answer,) = [i for i, label in zip(row.ids, row.labels, strict=True) if label >= 0]
+            item = answer - vocabulary.item_ids.start
+            counts[item] += 1
+            words = passages.pop().split()
+            assert 1 <= len(words) <= PASSAGE
+            assert " ".join(words) in " ".join(dict.fromkeys(shop.items.bodies[item].lower().split()))
+            assert row.ends == [1]  # nobody's history
+    bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
+    assert np.abs(counts / counts.sum() - bought / bought.sum()).max() < 0.04
+    assert searches.row(3, 1)[0].ids == searches.row(3, 1)[0].ids
+
+
+def _noting(question, passages):
+    def noted(task, example):
+        passages.append(example.query)
+        return question(task, example)
+
+    return noted

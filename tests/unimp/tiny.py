@@ -120,6 +120,9 @@ def batch(*rows: dict[str, list[int]], pictures: int = 0, labels: list[list[int]
         kinds=torch.where(given == IGNORED, -1, 0),
         weights=torch.ones(given.shape),
         pictures=torch.arange(pictures),
+        query=torch.full_like(given, -1),
+        words=torch.zeros(0, dtype=torch.long),
+        starts=torch.zeros(0, dtype=torch.long),
     )
 
 
