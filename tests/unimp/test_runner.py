@@ -1,6 +1,7 @@
 """UniMP through the benchmark: every task and cohort it claims, on the hand-sized shop, learned in seconds."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch
+from PIL import Image
 
 from tests import shop as small
 from unimp import keeping
@@ -20,6 +22,7 @@ from unimp.runner import UniMP
 from unimp_bench.errors import ConfigError
 from unimp_bench.execute import run
 from unimp_bench.provenance import read_manifest
+from unimp_bench.questions import Wish, ask
 from unimp_bench.runners import registry
 from unimp_bench.runners.protocol import Context
 from unimp_bench.tasks.spec import TASKS
@@ -102,6 +105,30 @@ def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
 def test_every_ablation_runs(home: object, variant: dict[str, str]) -> None:
     folder = run(home, "shop", "search", "unimp", parameters={**QUICK, **variant}, seed=1)  # type: ignore[arg-type]
     assert (folder / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_semantic_ids_name_items_of_a_held_out_domain_without_learning_there(home: object) -> None:
+    parameters = {**QUICK, "item_ids": "semantic", "new_domain": "zero_shot_content", "learn": "recommendation"}
+    folder = run(home, "shop", "recommendation", "unimp", parameters=parameters, seed=1)  # type: ignore[arg-type]
+    office = pl.read_parquet(folder / "predictions.parquet").filter(pl.col("example_id").str.contains(r"^u2[4-9]"))
+    assert office.height == 6
+    # Three of the four items were seen, so the one left must be named, and no item of another domain.
+    assert all(0 < len(listed) and set(listed) <= set(small.OFFICE) for listed in office["item_ids"].to_list())
+
+
+@pytest.mark.slow
+def test_a_person_is_answered_as_in_runs(home: object) -> None:
+    folders = {task: run(home, "shop", task, "unimp", parameters=QUICK, seed=1) for task in ("recommendation", "search")}  # type: ignore[arg-type]
+    reply = ask(home, "shop", "unimp", Wish("u03"), parameters=QUICK, seed=1)  # type: ignore[arg-type]
+    for task, folder in folders.items():
+        said = pl.read_parquet(folder / "predictions.parquet").filter(pl.col("example_id").str.starts_with("u03:"))
+        assert reply.said[task] == said["item_ids"].to_list()[0][:5]
+    assert 1 <= reply.said["preference"] <= 5
+    assert reply.said["explanation"]
+    assert Image.open(BytesIO(reply.said["image_generation"])).size == (64, 64)
+    other = ask(home, "shop", "unimp", Wish("u03", query="Office Paper"), parameters=QUICK, seed=1)  # type: ignore[arg-type]
+    assert other.said["recommendation"] == reply.said["recommendation"]  # a query is the search's affair
 
 
 @pytest.mark.slow
