@@ -20,8 +20,8 @@ PADDING = -1  # segment of padding
 class Batch:
     """One batch.
 
-    ids, labels, positions, segments, horizon, slots, which, kinds, query `(batch, tokens)` int64; weights likewise float32;
-    pictures `(pictures,)` int64, item indices that `slots` point into.
+    ids, labels, positions, segments, horizon, slots, which, kinds, query `(batch, tokens)` int64; weights likewise
+    float32; pictures `(pictures,)` int64, item indices that `slots` point into.
 
     `labels` are ids to be predicted *at* the same place, from what stands before it; `unimp.vocabulary.IGNORED` where
     nothing is learned. `kinds` tells the task a label belongs to (`unimp.sequence.KINDS`), -1 where there is none.

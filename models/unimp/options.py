@@ -136,6 +136,7 @@ class Budget:
     language_lr: float = 2e-3
     caption_epochs: int = 6
     search_epochs: int = 0
+    item_rate: float = 1.0  # factor on the rate of rows of new ids, beside which content learns (`item_rows.py`)
     earlier: int = 0
     history_epochs: int = 10
     history_lr: float = 1.5e-3
@@ -176,6 +177,8 @@ BUDGETS: Mapping[str, Budget] = {
     "tiny": Budget(
         scratch=True,
         item_rows="content",
+        search_epochs=10,
+        item_rate=0.1,
         threads=1,
         history=5,
         earlier=20,
@@ -198,6 +201,8 @@ BUDGETS: Mapping[str, Budget] = {
     "small": Budget(
         scratch=True,
         item_rows="content",
+        search_epochs=10,
+        item_rate=0.1,
         history=5,
         earlier=45,
         epochs=20,

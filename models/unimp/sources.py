@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,18 +77,26 @@ class Captions(Rows):
 
 
 class Searches(Rows):
-    """One item a row, asked for by a few of its own words: every item is a document, found by its passages.
+    """One search a row, without a history: by a query of the log, or by a few words of the item that is to be found.
 
-    A log names some items under some queries; this way each can be found by any of its words, as in a differentiable
-    search index (Tay et al. 2022). Items are drawn as often as they were bought, and once more, so that what is known of
-    their popularity stays.
+    A log names some items under some queries; this way a query is answered by every item that has all its words, and
+    each item, those that nobody bought among them, can be found by any of its own, as in a differentiable search index
+    (Tay et al. 2022). Items are drawn as often as they were bought, and once more, so that what is known of their
+    popularity stays.
     """
 
     def __init__(self, shop: Shop, writer: Writer, tokens: int, seed: int) -> None:
         super().__init__(shop, writer, Plan({}, tokens), seed)
         self._words = [list(dict.fromkeys(_WORD.findall(body.lower()))) for body in shop.items.bodies]
-        bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
-        self._shares = np.cumsum(bought) / bought.sum()
+        self._bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
+        having: dict[str, list[int]] = {}
+        for item, words in enumerate(self._words):
+            for word in words:
+                having.setdefault(word, []).append(item)
+        self._having = {word: np.array(items) for word, items in having.items()}
+        self._queries = shop.log.query[shop.log.query >= 0]
+        self._every = self._shares(np.arange(len(shop.items)))
+        self._answers = lru_cache(maxsize=256)(self._answers_of)  # a broad query has many answers
 
     def __len__(self) -> int:
         return len(self.shop.items)
@@ -98,17 +106,34 @@ class Searches(Rows):
         return np.full(len(self), 1 + len(self.row(0, 0)[0]), dtype=np.int64)
 
     def row(self, number: int, epoch: int) -> list[Row]:
-        """The row of an item that is drawn, and a query that is."""
+        """The row of a search and an answer that are drawn."""
         rng = rng_of(self.seed, epoch, number, 7)
-        item = int(np.searchsorted(self._shares, rng.random(), side="right"))
-        words = self._words[item]
-        count = int(rng.integers(1, PASSAGE + 1))
-        first = int(rng.integers(max(len(words) - count, 0) + 1))
+        query, known = "", False
+        if len(self._queries) and rng.random() < 0.5:
+            query = self.shop.log.queries[int(self._queries[rng.integers(len(self._queries))])]
+            known = len(self._answers(query)[0]) > 0
+        items, shares = self._answers(query) if known else self._every
+        item = int(items[np.searchsorted(shares, rng.random(), side="right")])
+        if not known:
+            words, count = self._words[item], int(rng.integers(1, PASSAGE + 1))
+            first = int(rng.integers(max(len(words) - count, 0) + 1))
+            query = " ".join(words[first : first + count])
         none = np.zeros(0, dtype=np.int64)
         row = self.writer.trunk(none, np.zeros(0, np.float32), ())
-        asked = Example("", "", none, np.zeros(0, np.float32), (), query=" ".join(words[first : first + count]))
-        self.writer.branch(row, "search", replace(asked, answer_items=(item,)))
+        asked = Example("", "", none, np.zeros(0, np.float32), (), query=query, answer_items=(item,))
+        self.writer.branch(row, "search", asked)
         return [row]
+
+    def _answers_of(self, query: str) -> tuple[Ints, NDArray[np.float64]]:
+        """Items that have all words of a query, with their shares."""
+        nobody = np.zeros(0, dtype=np.int64)
+        having = [self._having.get(word, nobody) for word in set(_WORD.findall(query.lower()))]
+        return self._shares(reduce(np.intersect1d, having) if having else nobody)
+
+    def _shares(self, items: Ints) -> tuple[Ints, NDArray[np.float64]]:
+        """Items, and up to where in [0, 1] each one's share of draws goes."""
+        bought = self._bought[items]
+        return items, np.cumsum(bought) / max(bought.sum(), 1)
 
 
 class Histories(Rows):

@@ -50,11 +50,18 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
         words = f"epoch {p.epoch + 1}/{p.epochs}, loss {p.loss:.3f}, {p.tokens_per_second:,.0f} tokens/s, "
         system.report(stage, p.share, words + f"{p.seconds_left / 60:.1f} min left")
 
+    # Where they alone learn nothing else could in their stead, and picture codes are no items.
+    whole = trained <= ROWS_NEW or stage == "image_generation"
+
     def work() -> Outcome:
         return train(
             system.model,
             rows,
-            dataclasses.replace(recipe, checkpointing=system.options.checkpointing),
+            dataclasses.replace(
+                recipe,
+                checkpointing=system.options.checkpointing,
+                item_rate=1.0 if whole else system.options.budget.item_rate,
+            ),
             patches=system.parts.patches,
             has_picture=system.parts.has_picture,
             folder=system.folder / "stages" / stage,

@@ -55,25 +55,35 @@ def test_lengths_foretell_rows() -> None:
     assert np.abs(rows.lengths() - real).max() <= 0.35 * real.max()
 
 
-def test_items_are_asked_for_by_their_own_words_and_popular_ones_more_often() -> None:
+def test_searches_are_answered_by_items_with_their_words_and_popular_ones_more_often() -> None:
     rows = learning_shop.rows(learning_shop.shop(users=12))
     shop, vocabulary = rows.shop, rows.writer.vocabulary
-    passages: list[str] = []
-    rows.writer.question = _noting(rows.writer.question, passages)  # type: ignore[method-assign]
+    queries = ("kind 1", "red ones", "thing 4")  # of some items, of none, of one
+    shop = dataclasses.replace(shop, log=dataclasses.replace(shop.log, queries=queries))
+    asked: list[str] = []
+    rows.writer.question = _noting(rows.writer.question, asked)  # type: ignore[method-assign]
     searches = Searches(shop, rows.writer, 512, seed=0)
-    counts = np.zeros(len(shop.items))
-    for epoch in range(40):
+    counts, passages, logged = np.zeros(len(shop.items)), 0, set()
+    for epoch in range(60):
         for number in range(len(searches)):
             (row,) = searches.row(number, epoch)
             (answer,) = [i for i, label in zip(row.ids, row.labels, strict=True) if label >= 0]
             item = answer - vocabulary.item_ids.start
-            counts[item] += 1
-            words = passages.pop().split()
-            assert 1 <= len(words) <= PASSAGE
-            assert " ".join(words) in " ".join(dict.fromkeys(shop.items.bodies[item].lower().split()))
+            query, words = asked.pop(), shop.items.bodies[item].lower().split()
+            assert set(query.split()) <= set(words)  # so "red ones" is never asked
             assert row.ends == [1]  # nobody's history
+            if query in queries:
+                logged.add((query, item))
+            else:
+                counts[item] += 1
+                passages += 1
+                assert 1 <= len(query.split()) <= PASSAGE
+                assert query in " ".join(dict.fromkeys(words))
     bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
-    assert np.abs(counts / counts.sum() - bought / bought.sum()).max() < 0.04
+    assert np.abs(counts / counts.sum() - bought / bought.sum()).max() < 0.05
+    assert {item for query, item in logged if query == "kind 1"} == {1, 4, 7, 10}
+    assert {item for query, item in logged if query == "thing 4"} == {4}
+    assert 0.5 < passages / (60 * len(searches)) < 0.85
     assert searches.row(3, 1)[0].ids == searches.row(3, 1)[0].ids
 
 
