@@ -79,12 +79,6 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     return tensors, state
 
 
-def forget(folder: Path) -> None:
-    """Remove all checkpoints of a run."""
-    for one in _all(folder):
-        shutil.rmtree(one)
-
-
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors to a file by way of another name, durably. Errors are the system's own."""
     part = file.with_name(file.name + _PART)
