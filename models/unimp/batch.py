@@ -26,8 +26,8 @@ class Batch:
     `labels` are ids to be predicted *at* the same place, from what stands before it; `unimp.vocabulary.IGNORED` where
     nothing is learned. `kinds` tells the task a label belongs to (`unimp.sequence.KINDS`), -1 where there is none.
     `slots` names the picture a token sees, -1 for none; `which` counts within an `<image>` run, -1 elsewhere.
-    `query` `(batch, tokens)` names the query that is asked there, -1 for none; its words are
-    `words[starts[q] : starts[q + 1]]`, of all queries one after the other.
+    `query` `(batch, tokens)` names the query that is asked there, -1 for none. `words` `(words,)` int64 are the
+    different ids of all queries one after the other, `starts` `(queries,)` where each begins.
     """
 
     ids: Tensor

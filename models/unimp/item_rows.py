@@ -10,8 +10,8 @@ with E a small table of its own, w_t the inverse document frequency of an id, p_
 and delta 0 at the start. The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought, and
 nothing ties the row by which it is read to the one by which it is predicted (MPT's are tied). Where the catalogue is
 small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
-tells, and a small model would spend most of its steps on learning it. Free rows learn at a tenth of the rate: Adam's
-steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
+tells, and a small model would spend most of its steps on learning it. Rows of new ids learn at a tenth of the rate:
+Adam's steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
 customers by heart after an epoch. A query's words, in small letters as those of the items, reach the head in one linear
 step (a bag of words: Joulin et al. 2017), a short way past a body that needs far more searches than a small shop has to
 learn which word goes with which items. Read rows have words only, so that pictures reach the text by fusion alone, and
@@ -84,7 +84,9 @@ class ItemContent(nn.Module):
         seen = np.zeros(self.words.num_embeddings)
         for body in bodies:
             seen[np.unique(body)] += 1
-        self.idf.copy_(torch.as_tensor(np.log((len(bodies) + 1) / (seen + 1)), dtype=torch.float32))
+        # An id that no item has would count most of all, by a row that nothing ever taught.
+        idf = np.where(seen > 0, np.log((len(bodies) + 1) / (seen + 1)), 0.0)
+        self.idf.copy_(torch.as_tensor(idf, dtype=torch.float32))
         if pictures is not None and self.vision:
             some = pictures[pictures.abs().sum(1) > 0]
             if len(some) > 1:
@@ -95,7 +97,7 @@ class ItemContent(nn.Module):
         """Take in a catalogue, or another view of it, by the statistics of `learn`.
 
         Args:
-            bodies: ids of each item's attributes.
+            bodies: ids of each item's attributes in small letters, as a query's words are read.
             pictures: mean patch token of each item `(items, vision)`, zeros for none.
         """
         kinds = [np.unique(body) for body in bodies]

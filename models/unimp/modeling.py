@@ -304,7 +304,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """One step as `generate` wants it; pictures are those of `seeing`."""
+        """One step as `generate` wants it; pictures are those of `seeing`. Words of a query are not `heard` here."""
         given: Media | None = getattr(self, "_given", None)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config.text)

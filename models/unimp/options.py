@@ -29,7 +29,7 @@ class Options:
             `continue` adds task after task.
         learn: tasks that are learned, comma-separated; `all` that the dataset has.
         history: most items of a history that are read.
-        earlier: most items before those, of which id and rating alone are read; the paper reads none.
+        earlier: most items before those, of which id, picture and rating alone are read; the paper reads none.
         ratings, whys: whether history items show rating and explanation.
         train_rows: `new` or `all`.
         item_ids: `atomic`, or `semantic` for residual-quantised content codes.

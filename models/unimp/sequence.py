@@ -126,12 +126,12 @@ class Writer:
         self.weights = weights or {}
         self._encode = encode
         self._text = lru_cache(maxsize=200_000)(self._ids_of)
-        self._words = lru_cache(maxsize=200_000)(self._words_of)
+        self._query = lru_cache(maxsize=200_000)(self._query_of)
 
     def _ids_of(self, text: str) -> tuple[int, ...]:
         return tuple(int(i) for i in self._encode(text))
 
-    def _words_of(self, query: str) -> tuple[int, ...]:
+    def _query_of(self, query: str) -> tuple[int, ...]:
         return tuple(sorted(set(self._ids_of(f" {query.lower()}"))))
 
     # Pieces
@@ -271,7 +271,7 @@ class Writer:
         self._put(row, piece, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
         if task == "search" and example.query:
             row.query[-len(piece.ids) :] = [len(row.queries)] * len(piece.ids)
-            row.queries.append(self._words(example.query))
+            row.queries.append(self._query(example.query))
 
     @staticmethod
     def _put(row: Row, piece: Piece, segment: int, start: int, kind: int, weight: float) -> None:

@@ -1,4 +1,4 @@
-"""Rows that are learned before and beside the users' own: text, captions, bare histories, pictures from other items.
+"""Rows that are learned before and beside the users' own: text, captions, searches, histories, pictures.
 
 Each is a `Rows` in the sense of the training loop: numbered rows, the same for the same number and epoch.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from unimp.shop import Example, Ints, Shop
 Ids = NDArray[np.int32]
 BLOCK = 256  # ids of text in a row
 PASSAGE = 8  # most words of an item by which it is asked for
-_WORD = re.compile(r"\w+")
+_WORD, _APOSTROPHES = re.compile(r"[^\W_]+"), re.compile(r"['\u2019`\u00b4]")
+_NOBODY = np.zeros(0, dtype=np.int64)
 BARE = 6  # ids of a bare item, about: its name, its rating, the end
 
 
@@ -79,21 +80,26 @@ class Captions(Rows):
 class Searches(Rows):
     """One search a row, without a history: by a query of the log, or by a few words of the item that is to be found.
 
-    A log names some items under some queries; this way a query is answered by every item that has all its words, and
-    each item, those that nobody bought among them, can be found by any of its own, as in a differentiable search index
-    (Tay et al. 2022). Items are drawn as often as they were bought, and once more, so that what is known of their
-    popularity stays.
+    A log names some items under some queries; this way a query is answered by any item that has all its words, and
+    every item can be found by some of its own, as in a differentiable search index (Tay et al. 2022). Of the rows
+
+        1/2   ask with a query of the log; answers are drawn as often as they were bought, and once more
+        1/4   ask with words of an item that is drawn likewise, so that what is known of popularity stays
+        1/4   ask with words of the item of the row's number: nobody need have bought it
+
+    Words that every item has and bare numbers ask for nothing and are left out.
     """
 
     def __init__(self, shop: Shop, writer: Writer, tokens: int, seed: int) -> None:
         super().__init__(shop, writer, Plan({}, tokens), seed)
-        self._words = [list(dict.fromkeys(_WORD.findall(body.lower()))) for body in shop.items.bodies]
-        self._bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
+        bodies = [words_of(body) for body in shop.items.bodies]
         having: dict[str, list[int]] = {}
-        for item, words in enumerate(self._words):
+        for item, words in enumerate(bodies):
             for word in words:
                 having.setdefault(word, []).append(item)
         self._having = {word: np.array(items) for word, items in having.items()}
+        self._telling = [[w for w in words if len(having[w]) < len(bodies) and not w.isdigit()] for words in bodies]
+        self._bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
         self._queries = shop.log.query[shop.log.query >= 0]
         self._every = self._shares(np.arange(len(shop.items)))
         self._answers = lru_cache(maxsize=256)(self._answers_of)  # a broad query has many answers
@@ -102,38 +108,51 @@ class Searches(Rows):
         return len(self.shop.items)
 
     def lengths(self) -> NDArray[np.int64]:
-        """About alike."""
-        return np.full(len(self), 1 + len(self.row(0, 0)[0]), dtype=np.int64)
+        """The longest of some rows, for all: they differ by a few words."""
+        some = range(0, len(self), max(len(self) // 64, 1))
+        return np.full(len(self), max((len(self.row(number, 0)[0]) for number in some), default=1), dtype=np.int64)
 
     def row(self, number: int, epoch: int) -> list[Row]:
         """The row of a search and an answer that are drawn."""
         rng = rng_of(self.seed, epoch, number, 7)
-        query, known = "", False
-        if len(self._queries) and rng.random() < 0.5:
-            query = self.shop.log.queries[int(self._queries[rng.integers(len(self._queries))])]
-            known = len(self._answers(query)[0]) > 0
-        items, shares = self._answers(query) if known else self._every
-        item = int(items[np.searchsorted(shares, rng.random(), side="right")])
-        if not known:
-            words, count = self._words[item], int(rng.integers(1, PASSAGE + 1))
-            first = int(rng.integers(max(len(words) - count, 0) + 1))
-            query = " ".join(words[first : first + count])
+        query, item = self._drawn(rng, number)
         none = np.zeros(0, dtype=np.int64)
         row = self.writer.trunk(none, np.zeros(0, np.float32), ())
         asked = Example("", "", none, np.zeros(0, np.float32), (), query=query, answer_items=(item,))
         self.writer.branch(row, "search", asked)
         return [row]
 
+    def _drawn(self, rng: np.random.Generator, number: int) -> tuple[str, int]:
+        kind = rng.random()
+        if kind < 0.5 and len(self._queries):
+            query = self.shop.log.queries[int(self._queries[rng.integers(len(self._queries))])]
+            items, shares = self._answers(query)
+            if len(items):
+                return query, _one_of(rng, items, shares)
+        item = number if kind >= 0.75 else _one_of(rng, *self._every)
+        words, count = self._telling[item], int(rng.integers(1, PASSAGE + 1))
+        first = int(rng.integers(max(len(words) - count, 0) + 1))
+        return " ".join(words[first : first + count]), item
+
     def _answers_of(self, query: str) -> tuple[Ints, NDArray[np.float64]]:
         """Items that have all words of a query, with their shares."""
-        nobody = np.zeros(0, dtype=np.int64)
-        having = [self._having.get(word, nobody) for word in set(_WORD.findall(query.lower()))]
-        return self._shares(reduce(np.intersect1d, having) if having else nobody)
+        having = sorted((self._having.get(word, _NOBODY) for word in words_of(query)), key=len)
+        found = reduce(partial(np.intersect1d, assume_unique=True), having) if having else _NOBODY
+        return self._shares(found)
 
     def _shares(self, items: Ints) -> tuple[Ints, NDArray[np.float64]]:
         """Items, and up to where in [0, 1] each one's share of draws goes."""
         bought = self._bought[items]
         return items, np.cumsum(bought) / max(bought.sum(), 1)
+
+
+def words_of(text: str) -> list[str]:
+    """Different words of a text in small letters, as the benchmark makes queries: apostrophes go, other marks part."""
+    return list(dict.fromkeys(_WORD.findall(_APOSTROPHES.sub("", text.lower()))))
+
+
+def _one_of(rng: np.random.Generator, items: Ints, shares: NDArray[np.float64]) -> int:
+    return int(items[min(int(np.searchsorted(shares, rng.random(), side="right")), len(items) - 1)])
 
 
 class Histories(Rows):

@@ -50,8 +50,8 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
         words = f"epoch {p.epoch + 1}/{p.epochs}, loss {p.loss:.3f}, {p.tokens_per_second:,.0f} tokens/s, "
         system.report(stage, p.share, words + f"{p.seconds_left / 60:.1f} min left")
 
-    # Where they alone learn nothing else could in their stead, and picture codes are no items.
-    whole = trained <= ROWS_NEW or stage == "image_generation"
+    # Rows learn slowly only where content learns in their stead; picture codes have none.
+    whole = system.model.content is None or trained <= ROWS_NEW or stage == "image_generation"
 
     def work() -> Outcome:
         return train(
@@ -122,7 +122,7 @@ def caption(system: System, shop: Shop) -> None:
 
 
 def searches(system: System, shop: Shop) -> None:
-    """Let a body from nothing find every item by words of its own, those that nobody bought among them."""
+    """Let a body from nothing find items by queries and by words of their own, those that nobody bought among them."""
     budget = system.options.budget
     if not (budget.scratch and budget.search_epochs and {"search", "image_generation"} & set(system.tasks)):
         return

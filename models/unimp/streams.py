@@ -76,9 +76,9 @@ class Stream:
                 keys=keys,
                 cache=cache,
             )
+            last = model.heard(hidden[:, -1], batch.query[:, -1], batch)
         seen = visible[:, -1:] if visible is not None else None
         position = batch.positions[:, -1:] + 1
-        last = model.heard(hidden[:, -1], batch.query[:, -1], batch)
         return cls(model, latents, last, batch.slots[:, -1:], seen, mask, position, keys, cache)
 
     def __len__(self) -> int:

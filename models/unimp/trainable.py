@@ -95,7 +95,7 @@ def groups(
 ) -> list[dict[str, object]]:
     """What the optimizer is given: parameters with and without weight decay, and rows of new ids.
 
-    Each group's `factor` is on the learning rate: 1, of rows of new ids `item_rate`.
+    Each group's `factor` is on the learning rate: 1, of all rows of new ids `item_rate`.
 
     Only matrices of the gated blocks decay, as in the released code: no gates, norms, biases, rows, latents.
     `decay_body` adds those of the body, for models trained from nothing.

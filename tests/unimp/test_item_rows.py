@@ -113,6 +113,38 @@ def test_the_words_of_a_query_reach_the_head_in_one_step() -> None:
     assert not torch.allclose((whole - without)[1, -1], own, atol=1e-3)  # each hears its own
 
 
+def test_packed_searches_are_those_of_rows_of_their_own_and_of_answers() -> None:
+    made = model()
+    writer = Writer(Vocabulary.of(made.config), BODIES, BODIES, lambda text: [1 + ord(c) % 7 for c in text], Style())
+    history, stars = np.array([0, 3, 1]), np.full(3, np.nan, np.float32)
+    shown = [
+        Example("", "", history[:n], stars[:n], [None] * n, query=query, answer_items=(2,))
+        for n, query in ((1, "ab"), (3, "c d e"), (2, "ab"), (3, "gg"))
+    ]
+    row = writer.trunk(history, stars, [None] * 3)
+    for one in shown:
+        writer.branch(row, "search", one, after=len(one.history), learn=False)
+        writer.branch(row, "recommendation", one, after=len(one.history), learn=False)
+    with torch.no_grad():
+        packed = made.read(collate([row], NOBODY, 0), None)[0]
+        ends = [max(k for k, s in enumerate(row.segments) if s == branch) for branch in range(1, 9, 2)]
+        reader = Reader(made, writer, lambda _: None, NOBODY, 999)
+        with reader.answering():
+            for numbers, stream in reader.streams("search", shown, going_on=False):
+                for place, number in enumerate(numbers.tolist()):
+                    assert torch.allclose(stream.last[place], packed[ends[number]], atol=1e-5)
+
+
+def test_ids_that_no_item_has_say_nothing() -> None:
+    made = model()
+    assert made.content is not None
+    with torch.no_grad():
+        known, more = torch.tensor([1, 4]), torch.tensor([1, 4, 20])
+        starts = torch.tensor([0])
+        assert torch.equal(made.content.queries(known, starts), made.content.queries(more, starts))
+        assert made.content.queries(more[2:], starts).abs().max() == 0
+
+
 def test_capitals_of_a_query_do_not_matter_and_other_tasks_hear_nothing() -> None:
     made = model()
     one, other = (asked(made, query) for query in ("Ab c", "aB C"))

@@ -11,7 +11,10 @@ pytest.importorskip("torch")
 
 from tests.unimp import learning_shop
 from unimp.batching import Plan
-from unimp.sources import PASSAGE, Histories, Searches
+from unimp.sources import Histories, Searches, words_of
+from unimp_bench.tasks.search import QUERY_STYLES
+
+ai2017 = QUERY_STYLES["ai2017"]
 
 
 def _histories(most: int) -> Histories:
@@ -57,9 +60,14 @@ def test_lengths_foretell_rows() -> None:
 
 def test_searches_are_answered_by_items_with_their_words_and_popular_ones_more_often() -> None:
     rows = learning_shop.rows(learning_shop.shop(users=12))
-    shop, vocabulary = rows.shop, rows.writer.vocabulary
-    queries = ("kind 1", "red ones", "thing 4")  # of some items, of none, of one
-    shop = dataclasses.replace(shop, log=dataclasses.replace(shop.log, queries=queries))
+    vocabulary = rows.writer.vocabulary
+    queries = ("Kind's 1", "red ones", "thing 4")  # of some items, of none, of one
+    bodies = tuple(f"Title thing {k} of kinds {k % 3} {'square' if k < 6 else 'round'}{k}" for k in range(12))
+    shop = dataclasses.replace(
+        rows.shop,
+        log=dataclasses.replace(rows.shop.log, queries=queries, item=np.minimum(rows.shop.log.item, 10)),
+        items=dataclasses.replace(rows.shop.items, bodies=bodies),
+    )
     asked: list[str] = []
     rows.writer.question = _noting(rows.writer.question, asked)  # type: ignore[method-assign]
     searches = Searches(shop, rows.writer, 512, seed=0)
@@ -69,22 +77,30 @@ def test_searches_are_answered_by_items_with_their_words_and_popular_ones_more_o
             (row,) = searches.row(number, epoch)
             (answer,) = [i for i, label in zip(row.ids, row.labels, strict=True) if label >= 0]
             item = answer - vocabulary.item_ids.start
-            query, words = asked.pop(), shop.items.bodies[item].lower().split()
-            assert set(query.split()) <= set(words)  # so "red ones" is never asked
+            query = asked.pop()
             assert row.ends == [1]  # nobody's history
             if query in queries:
                 logged.add((query, item))
             else:
                 counts[item] += 1
                 passages += 1
-                assert 1 <= len(query.split()) <= PASSAGE
-                assert query in " ".join(dict.fromkeys(words))
+                assert query == f"{'square' if item < 6 else 'round'}{item}"  # what tells nothing is not asked
     bought = 1 + np.bincount(shop.log.item, minlength=len(shop.items))
-    assert np.abs(counts / counts.sum() - bought / bought.sum()).max() < 0.05
-    assert {item for query, item in logged if query == "kind 1"} == {1, 4, 7, 10}
+    expected = bought / bought.sum() / 2 + 1 / len(bought) / 2  # half as popular, half in turn: nobody bought the last
+    assert np.abs(counts / counts.sum() - expected).max() < 0.05
+    assert counts[-1] > 5
+    assert {item for query, item in logged if query == "Kind's 1"} == {1, 4, 7, 10}
     assert {item for query, item in logged if query == "thing 4"} == {4}
+    assert not any(query == "red ones" for query, _ in logged)
     assert 0.5 < passages / (60 * len(searches)) < 0.85
     assert searches.row(3, 1)[0].ids == searches.row(3, 1)[0].ids
+    lengths = searches.lengths()
+    assert all(len(searches.row(k, 2)[0]) <= lengths[k] + 2 for k in range(len(searches)))
+
+
+def test_words_are_parted_as_those_of_queries() -> None:
+    path = ["Clothing", "Women's Shoes", "Men\u2019s & Kids' Sandals_new"]
+    assert " ".join(words_of(" ".join(path))) == ai2017(path)
 
 
 def _noting(question, passages):
