@@ -1,16 +1,18 @@
 """Item rows that begin with what an item is: its words, and for the head its picture too; and the words of a query.
 
     words(x)   = LN( sum_t w_t E[t] )                         t: different ids of x, an item's attributes or a query
-    read(i)    = free(i) + W_r words(i)
-    predict(i) = read(i) + delta(i) + W_p p_i
-    logit(i)   = h . predict(i) + b_i,  b_i = log(1 + times i was bought in training) at the start
+    read(i)    = c_i free(i) + W_r words(i)                   c_i = n_i / (n_i + TRUST), n_i: times i was bought
+    predict(i) = read(i) + c_i delta(i) + W_p p_i
+    logit(i)   = h . predict(i) + b_i,  b_i = log(1 + n_i) at the start
     h          = body(...) + W_q words(query)                 in a search
 
 with E a small table of its own, w_t the inverse document frequency of an id, p_i the item's mean patch token, scaled,
 and delta 0 at the start. The paper's atomic ids (`item_rows = free`) know nothing of an item before it was bought, and
 nothing ties the row by which it is read to the one by which it is predicted (MPT's are tied). Where the catalogue is
 small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
-tells, and a small model would spend most of its steps on learning it. Rows of new ids learn at a tenth of the rate:
+tells, and a small model would spend most of its steps on learning it.
+
+What is an item's own counts the more, the more often it was bought (the weight of a mean over n_i in empirical Bayes):
 Adam's steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
 customers by heart after an epoch. A query's words, in small letters as those of the items, reach the head in one linear
 step (a bag of words: Joulin et al. 2017), a short way past a body that needs far more searches than a small shop has to
@@ -30,6 +32,8 @@ from torch.nn import functional
 
 from unimp.rows import INIT_STD
 
+TRUST = 10.0  # purchases after which what is an item's own counts half
+
 
 def popularity(bought: NDArray[np.int64], items: int) -> Tensor:
     """First biases `(items,)` of items, given the items of all train interactions; their mean is 0."""
@@ -48,9 +52,10 @@ class ItemContent(nn.Module):
         words: width of E.
         vision: width of patch tokens; 0 for a blind model.
         width: of rows.
+        items: how many there are.
     """
 
-    def __init__(self, text_ids: int, words: int, vision: int, width: int) -> None:
+    def __init__(self, text_ids: int, words: int, vision: int, width: int, items: int) -> None:
         super().__init__()
         self.words = nn.Embedding(text_ids, words)
         self.read = nn.Linear(words, width, bias=False)
@@ -61,6 +66,7 @@ class ItemContent(nn.Module):
         self.register_buffer("offsets", torch.zeros(0, dtype=torch.long), persistent=False)
         self.register_buffer("weights", torch.zeros(0), persistent=False)
         self.register_buffer("pictures", torch.zeros(0, vision), persistent=False)
+        self.register_buffer("own", torch.ones(items))
         self.register_buffer("idf", torch.zeros(text_ids))
         self.register_buffer("picture_mean", torch.zeros(vision))
         self.register_buffer("picture_deviation", torch.ones(vision))
@@ -68,6 +74,7 @@ class ItemContent(nn.Module):
         self.offsets: Tensor
         self.weights: Tensor
         self.pictures: Tensor
+        self.own: Tensor
         self.idf: Tensor
         self.picture_mean: Tensor
         self.picture_deviation: Tensor
@@ -92,6 +99,12 @@ class ItemContent(nn.Module):
             if len(some) > 1:
                 self.picture_mean.copy_(some.mean(0))
                 self.picture_deviation.copy_(some.std(0).clamp(min=1e-6))
+
+    def trust(self, bought: NDArray[np.int64], which: NDArray[np.bool_]) -> None:
+        """Let what is their own count for items `(items,)`, given the items of all train interactions."""
+        times = np.bincount(bought, minlength=len(which))
+        counts = torch.as_tensor(times / (times + TRUST), dtype=torch.float32, device=self.own.device)
+        self.own.copy_(torch.where(torch.as_tensor(which, device=self.own.device), counts, self.own))
 
     def furnish(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:
         """Take in a catalogue, or another view of it, by the statistics of `learn`.
@@ -119,17 +132,18 @@ class ItemContent(nn.Module):
         bags = functional.embedding_bag(ids, self.words.weight, starts, mode="sum", per_sample_weights=weights)
         return functional.layer_norm(bags, bags.shape[-1:])
 
-    def read_rows(self) -> Tensor:
-        """What is added to the rows by which items are read `(items, width)`."""
+    def read_rows(self, free: Tensor) -> Tensor:
+        """Rows by which items are read `(items, width)`, given what is their own."""
         assert len(self.offsets), "furnish the content first"
-        added: Tensor = self.read(self._words(self.ids, self.offsets, self.weights))
-        return added
+        content: Tensor = self.read(self._words(self.ids, self.offsets, self.weights))
+        return self.own.to(free.dtype)[:, None] * free + content
 
     def queries(self, words: Tensor, starts: Tensor) -> Tensor:
         """What is added to hidden states where queries are asked `(queries, width)`; see `Batch`."""
         added: Tensor = self.ask(self._words(words, starts, self.idf[words]))
         return added
 
-    def predict_rows(self, read: Tensor) -> Tensor:
-        """What is added to delta, given the rows by which items are read: those and pictures `(items, width)`."""
-        return read if self.predict is None else read + self.predict(self.pictures.to(read.dtype))
+    def predict_rows(self, delta: Tensor, read: Tensor) -> Tensor:
+        """Rows by which they are predicted `(items, width)`, given delta and the rows by which they are read."""
+        rows = self.own.to(delta.dtype)[:, None] * delta + read
+        return rows if self.predict is None else rows + self.predict(self.pictures.to(read.dtype))

@@ -27,7 +27,7 @@ from unimp.item_rows import ItemContent
 from unimp.losses import supervised_places
 from unimp.resampler import Resampler
 from unimp.routes import Routes
-from unimp.rows import INIT_STD, InputRows, OutputRows
+from unimp.rows import INIT_STD, Content, InputRows, OutputRows
 from unimp.tree import NAME, Tree, has_branches
 
 _LAST = ("attention.dense.weight", "dense_4h_to_h.weight", "to_out.weight", "feed.3.weight")  # ends of branches
@@ -58,8 +58,9 @@ class Unimp(PreTrainedModel, GenerationMixin):
         self.content: ItemContent | None = None
         if has_content:
             seen = config.vision_width if config.fusion != "none" else 0
-            self.content = ItemContent(config.text_ids, config.content_width, seen, config.width)
-            self.embed.added, self.head.added = self.content.read_rows, self._predicted
+            self.content = ItemContent(config.text_ids, config.content_width, seen, config.width, config.items)
+            self.embed.content = Content(config.items, self.content.read_rows)
+            self.head.content = Content(config.items, self._predicted)
         self.resampler: Resampler | None = None
         self.projection: Projection | None = None
         self.blocks = nn.ModuleDict()
@@ -98,9 +99,9 @@ class Unimp(PreTrainedModel, GenerationMixin):
 
     # Rows
 
-    def _predicted(self) -> Tensor:
+    def _predicted(self, delta: Tensor) -> Tensor:
         assert self.content is not None
-        return self.content.predict_rows(self.embed.table()[-self.config.items :])
+        return self.content.predict_rows(delta, self.embed.table()[-self.config.items :])
 
     def _spread(self) -> None:
         """First maps of deviation 1 / sqrt(inputs), those that end a residual branch smaller by 1 / sqrt(branches).

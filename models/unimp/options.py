@@ -136,7 +136,6 @@ class Budget:
     language_lr: float = 2e-3
     caption_epochs: int = 6
     search_epochs: int = 0
-    item_rate: float = 1.0  # factor on the rate of rows of new ids, beside which content learns (`item_rows.py`)
     earlier: int = 0
     history_epochs: int = 10
     history_lr: float = 1.5e-3
@@ -178,13 +177,12 @@ BUDGETS: Mapping[str, Budget] = {
         scratch=True,
         item_rows="content",
         search_epochs=10,
-        item_rate=0.1,
         threads=1,
         history=5,
         earlier=20,
-        epochs=4,
+        epochs=5,
         adapt_epochs=3,
-        image_epochs=4,
+        image_epochs=6,
         lr=1.5e-3,
         tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size
         questions={
@@ -196,13 +194,12 @@ BUDGETS: Mapping[str, Budget] = {
             "image_generation": 1,
         },
         shortened=0.3,
-        users={"selection": 0.3},  # rows of their own, two fifths of all ids if everybody were asked
+        users={"selection": 0.1},  # rows of their own, two thirds of all ids if everybody were asked
     ),
     "small": Budget(
         scratch=True,
         item_rows="content",
         search_epochs=10,
-        item_rate=0.1,
         history=5,
         earlier=45,
         epochs=20,

@@ -30,7 +30,6 @@ class Recipe:
         epochs: passes over the rows.
         lr: highest learning rate.
         weight_decay: of matrices of the gated blocks; `decay_body` adds those of the body.
-        item_rate: factor on the learning rate of rows of new ids.
         warmup: share of the run over which the learning rate rises.
         schedule: one of `SCHEDULES`.
         accumulate: batches of each process that one update learns from.
@@ -53,7 +52,6 @@ class Recipe:
     lr: float = 2e-4
     weight_decay: float = 0.1
     decay_body: bool = False
-    item_rate: float = 1.0
     warmup: float = 0.01
     schedule: str = "cosine"
     accumulate: int = 1

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 INIT_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the last rows are, the items, given what stands in the table for them `(items, width)` (`item_rows.py`)."""
+
+    items: int
+    rows: Callable[[Tensor], Tensor]
 
 
 class Kept:
@@ -38,14 +47,14 @@ class Kept:
             if not before:
                 self.rows = None
 
-    def of(self, rows: Tensor, added: Callable[[], Tensor] | None) -> Tensor:
-        """The rows with what is added to the last of them."""
-        if added is None:
+    def of(self, rows: Tensor, content: Content | None) -> Tensor:
+        """The rows, the last of them with their content."""
+        if content is None:
             return rows
         if not self.wanted or torch.is_grad_enabled():
-            return _with(rows, added())
+            return _with(rows, content)
         if self.rows is None:
-            self.rows = _with(rows, added())
+            self.rows = _with(rows, content)
         return self.rows
 
 
@@ -64,12 +73,12 @@ class InputRows(nn.Module):
         self.scale = scale
         self.text = nn.Embedding(text, width)
         self.new = nn.Embedding(new, width)
-        self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+        self.content: Content | None = None
         self.kept = Kept()
 
     def table(self) -> Tensor:
         """Rows of new ids `(new, width)`."""
-        return self.kept.of(self.new.weight, self.added)
+        return self.kept.of(self.new.weight, self.content)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of ids `(batch, tokens)` as `(batch, tokens, width)`."""
@@ -87,12 +96,12 @@ class OutputRows(nn.Module):
         super().__init__()
         self.text = nn.Linear(width, text, bias=False)
         self.new = nn.Linear(width, new, bias=bias)
-        self.added: Callable[[], Tensor] | None = None  # content of the last rows, the items (`item_rows.py`)
+        self.content: Content | None = None
         self.kept = Kept()
 
     def table(self) -> Tensor:
         """Rows of new ids `(new, width)`."""
-        return self.kept.of(self.new.weight, self.added)
+        return self.kept.of(self.new.weight, self.content)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits `(..., ids)` of hidden states `(..., width)`."""
@@ -106,5 +115,6 @@ class OutputRows(nn.Module):
         return functional.linear(hidden, table, bias[some].to(hidden.dtype) if bias is not None else None)
 
 
-def _with(rows: Tensor, more: Tensor) -> Tensor:
-    return torch.cat([rows[: len(rows) - len(more)], rows[len(rows) - len(more) :] + more])
+def _with(rows: Tensor, content: Content) -> Tensor:
+    first = len(rows) - content.items
+    return torch.cat([rows[:first], content.rows(rows[first:])])

@@ -50,18 +50,11 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
         words = f"epoch {p.epoch + 1}/{p.epochs}, loss {p.loss:.3f}, {p.tokens_per_second:,.0f} tokens/s, "
         system.report(stage, p.share, words + f"{p.seconds_left / 60:.1f} min left")
 
-    # Rows learn slowly only where content learns in their stead; picture codes have none.
-    whole = system.model.content is None or trained <= ROWS_NEW or stage == "image_generation"
-
     def work() -> Outcome:
         return train(
             system.model,
             rows,
-            dataclasses.replace(
-                recipe,
-                checkpointing=system.options.checkpointing,
-                item_rate=1.0 if whole else system.options.budget.item_rate,
-            ),
+            dataclasses.replace(recipe, checkpointing=system.options.checkpointing),
             patches=system.parts.patches,
             has_picture=system.parts.has_picture,
             folder=system.folder / "stages" / stage,

@@ -189,7 +189,9 @@ class System:
         )
 
     def _begin_biases(self, shop: Shop, which: NDArray[np.bool_]) -> None:
-        """Let items `(items,)` begin as popular as the log says."""
+        """Let items `(items,)` begin as popular as the log says, and what is their own count as much as it can know."""
+        if self.model.content is not None:
+            self.model.content.trust(shop.log.item, which)
         if (bias := self.model.head.new.bias) is not None:
             own = torch.from_numpy(which).to(bias.device)
             with torch.no_grad():

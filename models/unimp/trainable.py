@@ -90,31 +90,22 @@ def trained(model: Unimp) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def groups(
-    model: Unimp, weight_decay: float, *, decay_body: bool = False, item_rate: float = 1.0
-) -> list[dict[str, object]]:
-    """What the optimizer is given: parameters with and without weight decay, and rows of new ids.
-
-    Each group's `factor` is on the learning rate: 1, of all rows of new ids `item_rate`.
+def groups(model: Unimp, weight_decay: float, *, decay_body: bool = False) -> list[dict[str, object]]:
+    """What the optimizer is given: parameters with and without weight decay.
 
     Only matrices of the gated blocks decay, as in the released code: no gates, norms, biases, rows, latents.
     `decay_body` adds those of the body, for models trained from nothing.
     """
     yes: list[nn.Parameter] = []
     no: list[nn.Parameter] = []
-    rows: list[nn.Parameter] = []
     for name, parameter in trained(model).items():
         part = part_of(name)
-        if item_rate != 1.0 and part in ROWS_NEW and parameter.dim() > 1:
-            rows.append(parameter)
-            continue
         inside = part == "body" if decay_body else False
         decays = parameter.dim() > 1 and (name.startswith("blocks.") or inside)
         (yes if decays else no).append(parameter)
     found: list[dict[str, object]] = [
-        {"params": yes, "weight_decay": weight_decay, "factor": 1.0},
-        {"params": no, "weight_decay": 0.0, "factor": 1.0},
-        {"params": rows, "weight_decay": 0.0, "factor": item_rate},
+        {"params": yes, "weight_decay": weight_decay},
+        {"params": no, "weight_decay": 0.0},
     ]
     return [group for group in found if group["params"]]
 

@@ -144,9 +144,7 @@ class _Run:
         self.hidden = Hidden(self.model, team.device, recipe.bf16, keeps=recipe.cached_hidden and not shard)
         # To Adam a gradient of zero is not the same as none; and processes must do the same operations.
         self.looks = any(trainable.part_of(name) in ("resampler", "cross") for name in trainable.trained(self.model))
-        groups = trainable.groups(
-            self.model, recipe.weight_decay, decay_body=recipe.decay_body, item_rate=recipe.item_rate
-        )
+        groups = trainable.groups(self.model, recipe.weight_decay, decay_body=recipe.decay_body)
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
         self.keeper = Keeper(folder, self.model, self.optimizer, team, identity)
         self.log = Log(folder / "tensorboard" if team.main else None)
@@ -210,7 +208,7 @@ class _Run:
         state, recipe, device = self.state, self.recipe, self.team.device
         share = (state.epoch + (state.step + 0.5) / steps) / recipe.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(share) * group["factor"]
+            group["lr"] = recipe.rate(share)
         counted = torch.tensor(
             [
                 sum(one.targets.amount(recipe.norm) for one in loads if not one.idle),

@@ -58,6 +58,20 @@ def test_items_of_equal_words_read_alike_and_are_told_apart_by_pictures() -> Non
     assert not torch.allclose(predicted[2], predicted[3])
 
 
+def test_what_is_an_items_own_counts_by_how_often_it_was_bought() -> None:
+    made = model()
+    assert made.content is not None
+    own, free = items(made), made.embed.new.weight[items(made)]
+    with torch.no_grad():
+        content = made.embed.table()[own] - free
+        made.content.trust(np.array([1] * 10 + [3] * 30), np.array([True] * 5 + [False]))
+        counts = torch.tensor([0, 0.5, 0, 0.75, 0, 1.0])[:, None]  # the last one was not spoken of
+        assert torch.allclose(made.embed.table()[own], counts * free + content, atol=1e-6)
+        before = made.head.table()[own].clone()
+        made.head.new.weight[own] += 1.0
+        assert torch.allclose(made.head.table()[own] - before, counts.expand_as(before), atol=1e-6)
+
+
 def test_a_blind_model_has_words_alone() -> None:
     made = model(fusion="none")
     assert made.content is not None

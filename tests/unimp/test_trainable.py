@@ -93,12 +93,3 @@ def test_frozen_fingerprint_follows_frozen_values_alone() -> None:
     assert trainable.frozen_fingerprint(model) == first
     model.embed.text.weight.data[0, 0] += 1
     assert trainable.frozen_fingerprint(model) != first
-
-
-def test_rows_of_new_ids_learn_at_a_rate_of_their_own() -> None:
-    model = learning_shop.model()
-    trainable.choose(model, trainable.PARTS)
-    assert all(group["factor"] == 1.0 for group in trainable.groups(model, 0.1))
-    slow = [group for group in trainable.groups(model, 0.1, item_rate=0.1) if group["factor"] != 1.0]
-    assert [group["factor"] for group in slow] == [0.1]
-    assert {id(p) for p in slow[0]["params"]} == {id(model.embed.new.weight), id(model.head.new.weight)}  # type: ignore[attr-defined]
