@@ -1,7 +1,7 @@
 """Item rows that begin with what an item is: its words, and for the head its picture too; and the words of a query.
 
     words(x)   = LN( sum_t w_t E[t] )                         t: different ids of x, an item's attributes or a query
-    read(i)    = c_i free(i) + W_r words(i)                   c_i = n_i / (n_i + TRUST), n_i: times i was bought
+    read(i)    = c_i free(i) + W_r words(i)                   c_i = min(n_i / TRUST, 1), n_i: times i was bought
     predict(i) = read(i) + c_i delta(i) + W_p p_i
     logit(i)   = h . predict(i) + b_i,  b_i = log(1 + n_i) at the start
     h          = body(...) + W_q words(query)                 in a search
@@ -12,8 +12,7 @@ nothing ties the row by which it is read to the one by which it is predicted (MP
 small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
 tells, and a small model would spend most of its steps on learning it.
 
-What is an item's own counts the more, the more often it was bought (the weight of a mean over n_i in empirical Bayes):
-Adam's steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
+What is an item's own counts less where it was hardly ever bought: Adam's steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
 customers by heart after an epoch. A query's words, in small letters as those of the items, reach the head in one linear
 step (a bag of words: Joulin et al. 2017), a short way past a body that needs far more searches than a small shop has to
 learn which word goes with which items. Read rows have words only, so that pictures reach the text by fusion alone, and
@@ -32,7 +31,7 @@ from torch.nn import functional
 
 from unimp.rows import INIT_STD
 
-TRUST = 10.0  # purchases after which what is an item's own counts half
+TRUST = 10  # purchases from which on what is an item's own counts in full
 
 
 def popularity(bought: NDArray[np.int64], items: int) -> Tensor:
@@ -103,7 +102,7 @@ class ItemContent(nn.Module):
     def trust(self, bought: NDArray[np.int64], which: NDArray[np.bool_]) -> None:
         """Let what is their own count for items `(items,)`, given the items of all train interactions."""
         times = np.bincount(bought, minlength=len(which))
-        counts = torch.as_tensor(times / (times + TRUST), dtype=torch.float32, device=self.own.device)
+        counts = torch.as_tensor(times / TRUST, dtype=torch.float32, device=self.own.device).clamp(max=1)
         self.own.copy_(torch.where(torch.as_tensor(which, device=self.own.device), counts, self.own))
 
     def furnish(self, bodies: Sequence[NDArray[np.int32]], pictures: Tensor | None) -> None:

@@ -115,15 +115,17 @@ def caption(system: System, shop: Shop) -> None:
 
 
 def searches(system: System, shop: Shop) -> None:
-    """Let a body from nothing find items by queries and by words of their own, those that nobody bought among them."""
+    """Let content find items by queries and by words of their own, those that nobody bought among them.
+
+    Content alone learns: a body that reads thousands of searches without a history unlearns to look at one.
+    """
     budget = system.options.budget
-    if not (budget.scratch and budget.search_epochs and {"search", "image_generation"} & set(system.tasks)):
+    asked = {"search", "image_generation"} & set(system.tasks)
+    if not (budget.search_epochs and asked and system.model.content is not None):
         return
-    recipe = Recipe(
-        epochs=system.options.times(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05, decay_body=True
-    )
+    recipe = Recipe(epochs=system.options.times(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
     rows = Searches(shop, system.writer, budget.tokens, system.seed)
-    train_stage(system, "searches", rows, recipe, parts_of(system.model.config, "multi_task", scratch=True))
+    train_stage(system, "searches", rows, recipe, frozenset({"content"}))
 
 
 def histories(system: System, shop: Shop) -> None:
