@@ -12,11 +12,11 @@ nothing ties the row by which it is read to the one by which it is predicted (MP
 small or new, content lets what was learned of one item hold for others like it. How often an item is bought no content
 tells, and a small model would spend most of its steps on learning it.
 
-What is an item's own counts less where it was hardly ever bought: Adam's steps do not shrink with a gradient that comes but rarely, and an item that was bought three times would have its
-customers by heart after an epoch. A query's words, in small letters as those of the items, reach the head in one linear
-step (a bag of words: Joulin et al. 2017), a short way past a body that needs far more searches than a small shop has to
-learn which word goes with which items. Read rows have words only, so that pictures reach the text by fusion alone, and
-every ablation of it stays one.
+What is an item's own counts less where it was hardly ever bought: Adam's steps do not shrink with a gradient that comes
+but rarely, and an item that was bought three times would have its customers by heart after an epoch. A query's words,
+in small letters as those of the items, reach the head in one linear step (a bag of words: Joulin et al. 2017), a short
+way past a body that needs far more searches than a small shop has to learn which word goes with which items. Read rows
+have words only, so that pictures reach the text by fusion alone, and every ablation of it stays one.
 """
 
 from __future__ import annotations
