@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "w/o exclusive mask (8)": ("exclusive=false",),
     "early fusion (8)": ("fusion=early",),
     "late fusion (8)": ("fusion=late",),
+    "free item rows, as in the paper": ("item_rows=free",),
     "history of 2": ("history=2", "earlier=0"),
     "history of 5": ("history=5", "earlier=0"),
     "history of 10": ("history=10", "earlier=0"),
