@@ -117,7 +117,7 @@ def caption(system: System, shop: Shop) -> None:
 def searches(system: System, shop: Shop) -> None:
     """Let content find items by queries and by words of their own, those that nobody bought among them.
 
-    Content alone learns: a body that reads thousands of searches without a history unlearns to look at one.
+    Content alone learns, so that the body meets no history first in searches that have none.
     """
     budget = system.options.budget
     asked = {"search", "image_generation"} & set(system.tasks)
