@@ -234,7 +234,7 @@ class System:
         # A task's own rows of items would else come back when it is asked.
         tables += [w for own in self.heads.values() for name, w in own.items() if name in _ITEM_TABLES]
         if self.model.content is not None:
-            # Content says what they are; what stands beside it was pushed away, an answer that hardly ever came.
+            # Content says what they are; what stands beside it begins as that of the others.
             reset_rows(tables, self.vocabulary, known)
             return
         fill_rows(tables, self.vocabulary, content_features(self.parts, self.bodies), known)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 
 from unimp_baselines.recbole import checkpoints
@@ -75,9 +76,9 @@ class Scorer:
     def _all_items(self, batch: Interaction) -> torch.Tensor:
         """Scores `(rows, items + 1)`, pair by pair where the model can do no better."""
         rows, items = len(batch), self._items + 1
-        try:
+        if type(self._model).full_sort_predict is not AbstractRecommender.full_sort_predict:
             scores = self._model.full_sort_predict(batch)
-        except NotImplementedError:  # how a RecBole model says that it scores pairs only
+        else:  # it scores pairs only
             pairs = batch.repeat_interleave(items)
             every = torch.arange(items, device=self._config["device"]).repeat(rows)
             pairs.update(Interaction({self._config["ITEM_ID_FIELD"]: every}))

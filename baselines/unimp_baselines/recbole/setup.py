@@ -67,12 +67,12 @@ def _config(cls: Any, given: dict[str, Any]) -> Config:
     try:
         try:
             return Config(model=cls, dataset="fed", config_dict=dict(given))
-        except ValueError:
-            if "train_neg_sample_args" in given:
+        except ValueError as error:
+            if "train_neg_sample_args" in given or "should be None when the loss_type is CE" not in str(error):
                 raise
             return Config(model=cls, dataset="fed", config_dict={**given, "train_neg_sample_args": None})
     except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise RefusalError(f"its settings do not fit together: {error}") from None
+        raise RefusalError(f"its settings do not fit together: {error}") from error
 
 
 def batch_size(config: Config, items: int) -> int:
