@@ -38,6 +38,9 @@ RUNNERS = {
     "bert4rec": lambda: BERT4Rec(**SMALL, inner=8),
     "recbole:Pop": lambda: RecBole(**FEW, model="Pop"),
     "recbole:ItemKNN": lambda: RecBole(**FEW, model="ItemKNN", set="k=5"),
+    "recbole:NeuMF": lambda: RecBole(
+        **FEW, model="NeuMF", set="mf_embedding_size=8;mlp_embedding_size=8"
+    ),  # pairs only
     "recbole:NARM": lambda: RecBole(**FEW, model="NARM", set="embedding_size=8;hidden_size=8"),
 }
 TASKS = ("recommendation", "selection")
