@@ -186,14 +186,17 @@ def collate(rows: Sequence[Row], has_picture: NDArray[np.bool_], pad: int, *, le
     positions, horizon = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     segments, items = np.full(shape, PADDING), np.full(shape, -1)
     which, kinds, weights = np.full(shape, -1), np.full(shape, -1), np.zeros(shape, dtype=np.float32)
-    query, queries = np.full(shape, -1), [words for row in rows for words in row.queries]
-    before = np.cumsum([0, *(len(row.queries) for row in rows)])
+    query, queries = np.full(shape, -1), [words for row in rows for words in row.queries.values()]
+    asked = 0  # queries of earlier rows
     for k, row in enumerate(rows):
         at = slice(width - len(row), width) if left else slice(0, len(row))
         ids[k, at], labels[k, at], positions[k, at] = row.ids, row.labels, row.positions
         segments[k, at], horizon[k, at], items[k, at] = row.segments, row.horizon, row.items
         which[k, at], kinds[k, at], weights[k, at] = row.which, row.kinds, row.weights
-        query[k, at] = [number + before[k] if number >= 0 else -1 for number in row.query]
+        number = np.full(row.branches + 1, -1)  # by segment
+        number[list(row.queries)] = asked + np.arange(len(row.queries))
+        query[k, at] = number[row.segments]
+        asked += len(row.queries)
     items = np.where((items >= 0) & has_picture[np.maximum(items, 0)], items, -1)
     pictures, place = np.unique(items, return_inverse=True)
     slots = place.reshape(shape)

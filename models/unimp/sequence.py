@@ -69,8 +69,7 @@ class Row:
     weights: list[float] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # trunk ids after each item; [0] is before the first
     seen: list[int] = field(default_factory=list)  # picture that a branch from there sees first
-    query: list[int] = field(default_factory=list)  # of each id: which of `queries` is asked there, -1 for none
-    queries: list[tuple[int, ...]] = field(default_factory=list)  # different ids of each query's words
+    queries: dict[int, tuple[int, ...]] = field(default_factory=dict)  # different ids of a branch's query
     branches: int = 0
     dropped: int = 0  # oldest items that found no place
 
@@ -270,8 +269,7 @@ class Writer:
         row.branches += 1
         self._put(row, piece, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
         if task == "search" and example.query:
-            row.query[-len(piece.ids) :] = [len(row.queries)] * len(piece.ids)
-            row.queries.append(self._query(example.query))
+            row.queries[row.branches] = self._query(example.query)
 
     @staticmethod
     def _put(row: Row, piece: Piece, segment: int, start: int, kind: int, weight: float) -> None:
@@ -283,6 +281,5 @@ class Writer:
         row.horizon += [start] * n if segment else range(start + 1, start + n + 1)
         row.items += piece.items
         row.which += piece.which
-        row.query += [-1] * n
         row.kinds += [kind if label != IGNORED else -1 for label in piece.labels]
         row.weights += [weight] * n

@@ -125,7 +125,7 @@ def searches(system: System, shop: Shop) -> None:
         return
     recipe = Recipe(epochs=system.options.times(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
     rows = Searches(shop, system.writer, budget.tokens, system.seed)
-    train_stage(system, "searches", rows, recipe, frozenset({"content"}))
+    train_stage(system, "searches", rows, recipe, parts_of(system.model.config, "search"))
 
 
 def histories(system: System, shop: Shop) -> None:

@@ -18,7 +18,7 @@ from unimp.modeling import Unimp
 ROWS_NEW = frozenset({"rows_in_new", "rows_out_new"})
 ROWS_TEXT = frozenset({"rows_in_text", "rows_out_text"})
 PARTS = frozenset({"resampler", "cross", "body", "content"}) | ROWS_NEW | ROWS_TEXT
-STAGES = ("language", "caption", "multi_task", "efficient")
+STAGES = ("language", "caption", "search", "multi_task", "efficient")
 
 _PREFIXES = {
     "resampler.": "resampler",
@@ -46,8 +46,9 @@ def parts_of(config: UnimpConfig, stage: str, *, scratch: bool = False) -> froze
 
     Args:
         config: `train_rows` says whether the rows of text are among them.
-        stage: `language` is next-token prediction on text, `caption` fits pictures to a body that can read,
-            `multi_task` is the paper's training, `efficient` its fine-tuning of output rows alone.
+        stage: `language` is next-token prediction on text, `caption` fits pictures to a body that can read, `search`
+            lets items be found by words, `multi_task` is the paper's training, `efficient` its fine-tuning of output
+            rows alone.
         scratch: the body has no published weights and is trained along (presets tiny and small).
 
     Raises:
@@ -59,6 +60,8 @@ def parts_of(config: UnimpConfig, stage: str, *, scratch: bool = False) -> froze
         return frozenset({"body"}) | ROWS_NEW | ROWS_TEXT
     if stage == "caption":
         return frozenset({"resampler", "cross", "content"}) | ROWS_NEW | (ROWS_TEXT if text else frozenset())
+    if stage == "search":
+        return frozenset({"content"})
     if stage == "multi_task":
         return frozenset({"resampler", "cross", "content"}) | body | ROWS_NEW | (ROWS_TEXT if text else frozenset())
     if stage == "efficient":

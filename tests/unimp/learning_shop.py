@@ -64,7 +64,9 @@ def _selection(item: np.ndarray, first: int) -> Example:
     return Example("", "", history, ratings, (None, None), candidates=candidates, answer_items=candidates[:2])
 
 
-def config(fusion: str = "cross_attention", train_rows: str = "new", layers: int = 2) -> UnimpConfig:
+def config(
+    fusion: str = "cross_attention", train_rows: str = "new", layers: int = 2, item_rows: str = "free"
+) -> UnimpConfig:
     """A model of some thousand weights."""
     text = {
         "model_type": "gpt_neox",
@@ -91,13 +93,20 @@ def config(fusion: str = "cross_attention", train_rows: str = "new", layers: int
         feed_forward=2,
         cross_every=1,
         train_rows=train_rows,
+        item_rows=item_rows,
     )
 
 
 def model(seed: int = 0, **kwargs: str) -> Unimp:
     """The same weights for the same seed."""
     torch.manual_seed(seed)
-    return Unimp(config(**kwargs))
+    made = Unimp(config(**kwargs))
+    if made.content is not None:
+        bodies = [np.array(encode(body), np.int32) for body in shop().items.bodies]
+        pictures = patches(range(ITEMS)).mean(1) if made.content.vision else None
+        made.content.learn(bodies, pictures)
+        made.content.furnish(bodies, pictures)
+    return made
 
 
 def rows(

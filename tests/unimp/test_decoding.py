@@ -128,7 +128,6 @@ def slow_last(decoder: Decoder, task: str, one: Example, answer: tuple[int, ...]
             (row.items, row.items[-1]),
             (row.which, -1),
             (row.kinds, -1),
-            (row.query, row.query[-1]),
             (row.weights, 1.0),
         ):
             values.append(value)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unimp import learning_shop, training_runs
@@ -27,10 +29,12 @@ def test_every_parameter_of_every_variant_belongs_to_a_part(fusion: str) -> None
 @pytest.mark.parametrize("stage", trainable.STAGES)
 @pytest.mark.parametrize("train_rows", ["new", "all"])
 def test_one_step_changes_the_chosen_parts_and_nothing_else(tmp_path, stage: str, train_rows: str) -> None:
-    model = learning_shop.model(train_rows=train_rows)
+    model = learning_shop.model(train_rows=train_rows, item_rows="content")
     before = training_runs.weights(model)
     parts = trainable.parts_of(model.config, stage)
-    rows = learning_shop.rows(tokens=100_000)
+    shop = learning_shop.shop()
+    words = replace(shop, log=replace(shop.log, queries=("kind 0", "kind 1", "kind 2")))  # that items have, too
+    rows = learning_shop.rows(words, tokens=100_000)
     recipe = Recipe(epochs=1, lr=1e-3, warmup=0.0, draws=1)
     training_runs.run(tmp_path, recipe, model, rows=rows, parts=parts, stage=stage)
     changed = set(training_runs.differing(before, training_runs.weights(model)))
