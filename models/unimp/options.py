@@ -194,7 +194,7 @@ BUDGETS: Mapping[str, Budget] = {
             "image_generation": 1,
         },
         shortened=0.3,
-        users={"selection": 0.1},  # rows of their own, two thirds of all ids if everybody were asked
+        users={"selection": 0.1},  # rows of their own, two fifths of all ids if everybody were asked
     ),
     "small": Budget(
         scratch=True,
