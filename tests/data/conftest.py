@@ -97,6 +97,11 @@ def shelf() -> Iterator[Shelf]:
                 except (BrokenPipeError, ConnectionResetError):
                     return  # the client had enough
 
+        def end_headers(self) -> None:
+            # Said aloud: a client that is not told sends its next request into a connection that is just closing.
+            self.send_header("Connection", "close")
+            super().end_headers()
+
         def log_message(self, *_: object) -> None:
             return
 
