@@ -222,7 +222,7 @@ def fine_tune(system: System, shop: Shop) -> None:
             Rows(
                 shop,
                 system.writer,
-                Plan({task: _tuned_questions(task)}, budget.tokens, shortened=budget.shortened),
+                Plan({task: _tuned_questions(task)}, budget.tokens, users=budget.users, shortened=budget.shortened),
                 system.seed,
             ),
             recipe,
