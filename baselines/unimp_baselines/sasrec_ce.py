@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from unimp_baselines.common import EVERY_COHORT, blocks, device, opened_state, require_torch, sealed_state
 from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed, Lists, histories, read_names, write_names
+from unimp_baselines.telling import Step, told
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
@@ -130,12 +131,6 @@ class SASRecCE:
             seed,
             context.limit(self.max_seconds),
         )
-        context.progress.start(f"sasrec_ce: {cohort}", self.epochs, "epochs")
-
-        def step(epoch: int, loss: float, score: float | None) -> None:
-            context.progress.advance()
-            context.record("fit", epoch, loss=loss, **({} if score is None else {"valid_ndcg10": score}))
-
         with torch.random.fork_rng():  # the caller's generator goes on as if nothing had been drawn
             torch.manual_seed(seed)
             network = sasrec_net.SASRec(self._shape(len(feed.items)))
@@ -144,12 +139,11 @@ class SASRecCE:
                 network.load_state_dict(shared, strict=False)
             network.to(self.device)
             checkpoint = context.scratch / f"{cohort}.checkpoint"
-            facts = sasrec_net.train(network, _tensors(feed.sequences), valid, plan, checkpoint, step)
-        context.progress.finish()
-        context.progress.say(
-            f"sasrec_ce: {facts['epoch']} epochs in {facts['seconds']:.0f} s, best after {facts['best_epoch']} with "
-            f"validation NDCG@10 {facts['best']:.4f}"
-        )
+
+            def train(step: Step) -> dict[str, Any]:
+                return sasrec_net.train(network, _tensors(feed.sequences), valid, plan, checkpoint, step)
+
+            facts = told(context, "sasrec_ce", cohort, self.epochs, "NDCG@10", train)
         popularity = np.log1p(np.bincount(feed.sequences.values, minlength=len(feed.items) + 1)[1:])
         self._learned = Learned(network, feed.items, popularity.astype(np.float32), None, facts)
         if "selection" in data:

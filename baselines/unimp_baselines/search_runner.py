@@ -15,6 +15,7 @@ import polars as pl
 from unimp_baselines.common import blocks, device, opened_state, require_torch, sealed_state
 from unimp_baselines.recbole.feed import numbered
 from unimp_baselines.search_common import Asks, Corpus, Names, spread
+from unimp_baselines.telling import Step, told
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
 from unimp_bench.runners.protocol import Context, ScoreBlock, Space, TaskData
@@ -104,22 +105,15 @@ class Trained(ABC):
         seed = int(context.rng(self.system).integers(1 << 31))
         limit = context.limit(self.max_seconds)
         plan = search_training.Plan(self.system, self.epochs, self.patience, self.lr, seed, limit)
-        context.progress.start(f"{self.system}: {cohort}", self.epochs, "epochs")
-
-        def step(epoch: int, loss: float, score: float | None) -> None:
-            context.progress.advance()
-            context.record("fit", epoch, loss=loss, **({} if score is None else {"valid_ndcg5": score}))
-
         with torch.random.fork_rng():  # the caller's generator goes on as if nothing had been drawn
             torch.manual_seed(seed)
             network, epoch, score = start()
-            facts = search_training.train(network, epoch, score, plan, context.scratch / f"{cohort}.checkpoint", step)
-        context.progress.finish()
-        context.progress.say(
-            f"{self.system}: {facts['epoch']} epochs in {facts['seconds']:.0f} s, best after {facts['best_epoch']} "
-            f"with validation NDCG@5 {facts['best']:.4f}"
-        )
-        return network, facts
+            checkpoint = context.scratch / f"{cohort}.checkpoint"
+
+            def train(step: Step) -> dict[str, Any]:
+                return search_training.train(network, epoch, score, plan, checkpoint, step)
+
+            return network, told(context, self.system, cohort, self.epochs, "NDCG@5", train)
 
 
 @dataclass

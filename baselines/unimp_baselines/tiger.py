@@ -29,6 +29,7 @@ import polars as pl
 from unimp_baselines.common import EVERY_COHORT, device, require_torch
 from unimp_baselines.recbole import choosing
 from unimp_baselines.recbole.feed import Feed
+from unimp_baselines.telling import Step, told
 from unimp_baselines.tiger_naming import Named, codebook_size, distinct
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
@@ -215,20 +216,12 @@ class TIGER:
         limit = context.limit(self.max_seconds)
         left = max(1e-3, limit - spent) if limit else 0.0
         plan = Plan("tiger", self.epochs, self.patience, self.lr, seed, left)
-        context.progress.start(f"tiger: {cohort}", self.epochs, "epochs")
-
-        def step(epoch: int, loss: float, score: float | None) -> None:
-            context.progress.advance()
-            context.record("fit", epoch, loss=loss, **({} if score is None else {"valid_ndcg10": score}))
-
         checkpoint = context.scratch / f"{cohort}.checkpoint"
-        facts = tiger_training.train(network, lessons, tree, manner, plan, checkpoint, step)
-        context.progress.finish()
-        context.progress.say(
-            f"tiger: {facts['epoch']} epochs in {facts['seconds']:.0f} s, best after {facts['best_epoch']} with "
-            f"validation NDCG@10 {facts['best']:.4f}"
-        )
-        return facts
+
+        def train(step: Step) -> dict[str, Any]:
+            return tiger_training.train(network, lessons, tree, manner, plan, checkpoint, step)
+
+        return told(context, "tiger", cohort, self.epochs, "NDCG@10", train)
 
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
