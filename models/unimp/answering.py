@@ -14,7 +14,7 @@ from unimp.system import System
 from unimp.threads import at_most
 
 Floats = NDArray[np.float32]
-TEMPERATURE = 0.4  # of picture codes: the least KID on validation, of the synthetic shop and of `hm` taken together
+TEMPERATURE = 0.4  # of picture codes; chosen by KID on validation, of the synthetic shop and of `hm` together
 
 
 class Answering:

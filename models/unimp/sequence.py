@@ -241,8 +241,11 @@ class Writer:
             row.seen.append(chunk.items[-1])
         return row
 
-    def retrieved(self, items: Sequence[int]) -> Row:
-        """A row whose trunk is retrieved items with their picture codes (eq. 9); -1 stands for none."""
+    def retrieved(self, items: Sequence[int], learn: bool = False) -> Row:
+        """A row whose trunk is retrieved items with their picture codes (eq. 9); -1 stands for none.
+
+        With `learn` these codes are to be learned as context: which codes stand for the picture that is seen.
+        """
         assert self.codes is not None
         row = Row()
         self._put(row, Piece.of([self.vocabulary.end]), 0, 0, CONTEXT, 1.0)
@@ -252,7 +255,8 @@ class Writer:
             shown = [self.vocabulary.pictures.start + int(c) for c in self.codes[item] if c >= 0]
             piece = self._image(item) + Piece.of(self._text(" Title"), item)
             piece += Piece.of(self.titles[item].tolist(), item)
-            piece += Piece.of([*self._text(f" {self.style.words.name}"), *shown, self.vocabulary.chunk_end], item)
+            piece += Piece.of(self._text(f" {self.style.words.name}"), item) + Piece.of(shown, item, learn)
+            piece += Piece.of([self.vocabulary.chunk_end], item)
             self._put(row, piece, 0, len(row), CONTEXT, 1.0)
             row.ends.append(len(row))
             row.seen.append(item)

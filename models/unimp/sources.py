@@ -181,19 +181,30 @@ class Histories(Rows):
 class Pictures(Rows):
     """Picture codes from retrieved items and a query (eq. 9), one example a row.
 
+    Codes of the retrieved items are learned as context is: each stands beside the picture that it was made of, which
+    tells far more of what codes mean than the answer, whose picture nobody sees.
+
     Args:
         examples: what is asked, with the answer's item.
         retrieved: items found for each `(n, k)`, never the answer itself; -1 for none.
+        drawings: an epoch has one example of so many that stand together, and epochs take turns.
     """
 
     def __init__(
-        self, shop: Shop, writer: Writer, examples: Sequence[Example], retrieved: Ints, tokens: int, seed: int
+        self,
+        shop: Shop,
+        writer: Writer,
+        examples: Sequence[Example],
+        retrieved: Ints,
+        tokens: int,
+        seed: int,
+        drawings: int = 1,
     ) -> None:
         super().__init__(shop, writer, Plan({}, tokens), seed)
-        self.examples, self.retrieved = examples, retrieved
+        self.examples, self.retrieved, self.drawings = examples, retrieved, drawings
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return (len(self.examples) + self.drawings - 1) // self.drawings
 
     def lengths(self) -> NDArray[np.int64]:
         """All alike."""
@@ -201,7 +212,8 @@ class Pictures(Rows):
 
     def row(self, number: int, epoch: int) -> list[Row]:
         """The row of an example."""
-        row = self.writer.retrieved(self.retrieved[number].tolist())
+        number = (number * self.drawings + epoch % self.drawings) % len(self.examples)
+        row = self.writer.retrieved(self.retrieved[number].tolist(), learn=self.writer.style.context != "none")
         self.writer.branch(row, "image_generation", self.examples[number])
         return [row]
 

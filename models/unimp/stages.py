@@ -257,10 +257,12 @@ def pictures(system: System, shop: Shop) -> None:
         return
     codes = system.parts.codes
     budget = system.options.budget
+    epochs = system.options.times(budget.image_epochs)
+    drawings = min(budget.image_drawings, epochs)
     asked = log_examples(
         shop,
         "image_generation",
-        budget.questions["image_generation"],
+        budget.questions["image_generation"] * drawings,
         system.seed,
         lambda item: bool(codes[item, 0] >= 0),
     )
@@ -273,8 +275,8 @@ def pictures(system: System, shop: Shop) -> None:
     train_stage(
         system,
         "image_generation",
-        Pictures(shop, system.writer, asked, found, budget.tokens, system.seed),
-        recipe_of(system, epochs=system.options.times(budget.image_epochs), gamma=0.0),
+        Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings),
+        recipe_of(system, epochs=epochs, gamma=0.0),
         trained,
     )
     system.heads["image_generation"] = _changed(system, start)

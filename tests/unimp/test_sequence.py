@@ -273,6 +273,9 @@ def test_retrieved_items_show_their_codes() -> None:
     w.branch(row, "image_generation", example(query="red", answer_items=(0,)))
     assert "<image> Title pot ID img_2 img_3 <eoc>" in " ".join(read(row, words))
     assert learned(row, words) == ["img_0", "img_1"]
+    shown = w.retrieved([1, -1], learn=True)
+    assert learned(shown, words) == ["img_2", "img_3"]
+    assert shown.ids == w.retrieved([1]).ids
 
 
 def test_rating_and_explanation_are_one_answer_to_one_question_where_they_are_joint() -> None:

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from tests.unimp import learning_shop
 from unimp.batching import Plan
-from unimp.sources import Histories, Searches, words_of
+from unimp.sources import Histories, Pictures, Searches, log_examples, words_of
 from unimp_bench.tasks.search import QUERY_STYLES
 
 ai2017 = QUERY_STYLES["ai2017"]
@@ -109,3 +109,18 @@ def _noting(question, passages):
         return question(task, example)
 
     return noted
+
+
+def test_epochs_take_turns_with_sets_of_questions_about_pictures() -> None:
+    given = learning_shop.rows(learning_shop.shop())
+    given.writer.codes = np.arange(learning_shop.ITEMS)[:, None]  # an item's one code is its number
+    asked = log_examples(given.shop, "search", 0, 0, lambda item: True)[:5]
+    rows = Pictures(given.shop, given.writer, asked, np.full((5, 2), -1), 256, 3, drawings=2)
+    wanted = [example.answer_items[0] for example in asked]
+
+    def drawn(epoch: int) -> list[int]:
+        first = given.writer.vocabulary.pictures.start
+        return [rows.row(number, epoch)[0].ids[-1] - first for number in range(len(rows))]
+
+    assert drawn(0) == drawn(2) == [wanted[k] for k in (0, 2, 4)]
+    assert drawn(1) == [wanted[k] for k in (1, 3, 0)]  # filled up from the first

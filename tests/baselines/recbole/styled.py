@@ -1,6 +1,7 @@
 """A shop in which only pictures tell what people like: six styles, each a colour, and nobody crosses over.
 
-Items are bought so rarely (once or twice in the train rows) that who bought what with whom says little.
+Items are bought so rarely (once or twice in the train rows) that who bought what with whom says little, unless fewer of
+them are asked for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unimp_bench.runners.protocol import Context, Runner, ScoreBlock, TaskData
 from unimp_bench.schemas import EXAMPLES, IMAGES, INTERACTIONS, ITEMS, LABELLED_EXAMPLES, conform
 
 COLOURS = ((200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), (200, 30, 200))
+WORDS = ("Crimson", "Emerald", "Navy", "Golden", "Teal", "Violet")
 ITEM_COUNT, USER_COUNT, BOUGHT = 720, 240, 6
 
 
@@ -44,20 +46,27 @@ class Styled:
         values = []
         for row, items, answer in zip(scores, seen, self.answers, strict=True):
             row[[index[item] for item in items]] = -np.inf
-            place = int((row > row[index[answer]]).sum())
+            place = int((row >= row[index[answer]]).sum()) - 1  # equal scores count against it
             values.append(1 / np.log2(place + 2) if place < most else 0.0)
         return float(np.mean(values))
 
 
-def styled(folder: Path) -> Styled:
-    """The shop; its pictures are written to the folder."""
+def styled(folder: Path, items: int = ITEM_COUNT, bought: int = BOUGHT, *, named: bool = False) -> Styled:
+    """The shop; its pictures are written to the folder.
+
+    Args:
+        folder: of the pictures.
+        items: in the catalogue; fewer are bought more often, so that who bought what with whom tells the style as well.
+        bought: by each user, the last but one for validation and the last for the test.
+        named: whether titles and categories tell the style, too.
+    """
     rng = np.random.default_rng(3)
-    styles = np.arange(ITEM_COUNT) % len(COLOURS)
-    catalogue = _catalogue(folder, styles, rng)
-    names = [f"i{k:03d}" for k in range(ITEM_COUNT)]
+    styles = np.arange(items) % len(COLOURS)
+    catalogue = _catalogue(folder, styles, rng, named=named)
+    names = [f"i{k:03d}" for k in range(items)]
     rows, asked = [], []
     for user in range(USER_COUNT):
-        own = rng.permutation(np.flatnonzero(styles == user % len(COLOURS)))[:BOUGHT]
+        own = rng.permutation(np.flatnonzero(styles == user % len(COLOURS)))[:bought]
         past = [{"item_id": names[k]} for k in own]
         rows += [
             {"user_id": f"u{user}", "position": at, "item_id": names[k], "domain": "toys"}
@@ -72,17 +81,17 @@ def styled(folder: Path) -> Styled:
                 "history": past[:at],
                 "item_ids": [names[own[at]]],
             }
-            for at in (BOUGHT - 2, BOUGHT - 1)
+            for at in (bought - 2, bought - 1)
         ]
     labelled = conform(pl.DataFrame(asked), LABELLED_EXAMPLES.columns)
-    valid, test = (labelled.filter(pl.col("position") == at) for at in (BOUGHT - 2, BOUGHT - 1))
+    valid, test = (labelled.filter(pl.col("position") == at) for at in (bought - 2, bought - 1))
     interactions = conform(pl.DataFrame(rows), INTERACTIONS.columns)
     data = TaskData(labelled.clear().lazy(), valid.lazy(), interactions.lazy(), catalogue)
     answers = test["item_ids"].list.first().to_list()
     return Styled(data, test.select(list(EXAMPLES.columns)), answers)
 
 
-def _catalogue(folder: Path, styles: NDArray[np.int64], rng: np.random.Generator) -> Catalogue:
+def _catalogue(folder: Path, styles: NDArray[np.int64], rng: np.random.Generator, *, named: bool) -> Catalogue:
     items, images = [], {}
     for k, style in enumerate(styles):
         file = io.BytesIO()
@@ -90,9 +99,9 @@ def _catalogue(folder: Path, styles: NDArray[np.int64], rng: np.random.Generator
         Image.new("RGB", (16, 16), tuple(colour)).save(file, "PNG")
         name = sha256(file.getvalue()).hexdigest()
         images[name] = file.getvalue()
-        items.append(
-            {"item_id": f"i{k:03d}", "domain": "toys", "title": "Toy", "categories": ["Toys"], "image_id": name}
-        )
+        said = [WORDS[style]] if named else []
+        words = {"title": " ".join([*said, "Toy"]), "categories": ["Toys", *said]}
+        items.append({"item_id": f"i{k:03d}", "domain": "toys", **words, "image_id": name})
     frame = conform(pl.DataFrame(items), ITEMS.columns)
     frame = frame.with_columns(pl.Series("item_index", index_of(frame["item_id"]))).sort("item_index")
     rows = [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -17,10 +15,9 @@ import polars as pl
 import pytest
 import torch
 
-from tests.baselines.recbole.test_contract import TASKS, asked, close, learned, said
+from tests.baselines.recbole.contract import Weights, asked, fitted, keeps, learned, resumes
 from tests.fakes import encoders
 from tests.shop import ITEM_IDS, OFFICE, add_variant
-from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.lightsans import LightSANs
 from unimp_baselines.recbole.runner import RecBoleRunner
 from unimp_baselines.recbole.unisrec import UniSRec
@@ -76,33 +73,12 @@ def test_networks_keep_what_their_docstrings_say(tmp_path: Path, script: str) ->
     assert done.stdout.strip() == "fine", done.stderr[-3000:]
 
 
-def held_out(shop: Dataset, task: str) -> pl.DataFrame:
-    """Test examples of the held-out domain; its users are too short for selections, so candidates are added here."""
-    found = (
-        shop.examples("recommendation", "test").filter(pl.col("cohort") == "new_domain").sort("example_id").collect()
-    )
-    assert found.height
-    return found if task == "recommendation" else found.with_columns(candidates=pl.lit(OFFICE))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNNERS)
 @pytest.mark.parametrize("adapt", [False, True], ids=["known", "new_domain"])
 def test_every_cohort_is_answered_as_the_contract_says(shop: Dataset, tmp_path: Path, name: str, adapt: bool) -> None:
-    runner, again = (learned(shop, RUNNERS[name](), tmp_path / where, adapt=adapt) for where in "ab")
-    assert runner.cohorts == {"in_domain", "new_user", "new_domain"}
-    for task in TASKS:
-        examples = held_out(shop, task) if adapt else asked(shop, runner, task)
-        assert adapt or task == "selection" or set(examples["cohort"]) == {"in_domain", "new_user"}
-        whole = said(shop, runner, task, examples, tmp_path / "p")
-        assert whole["item_ids"].null_count() == 0
-        assert close(whole, said(shop, again, task, examples, tmp_path / "p"))  # same seed, same answers
-        turned = said(shop, runner, task, examples.sample(fraction=1, shuffle=True, seed=1), tmp_path / "p")
-        assert close(whole, turned)
-        parts = pl.concat([said(shop, runner, task, part, tmp_path / "p") for part in examples.iter_slices(7)])
-        assert close(whole, parts)
-        if adapt and task == "recommendation":
-            assert all(set(items) <= set(OFFICE) for items in whole["item_ids"])
+    assert adapt or set(asked(shop, RUNNERS[name](), "recommendation")["cohort"]) == {"in_domain", "new_user"}
+    assert keeps(shop, RUNNERS[name], tmp_path, adapt=adapt).cohorts == {"in_domain", "new_user", "new_domain"}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -148,17 +124,10 @@ def test_pretraining_is_what_fine_tuning_and_every_domain_begin_with(shop: Datas
         UniSRec(**TEXT).load(tmp_path / "a" / "adapt-state")
 
 
-def fitted_weights(shop: Dataset, runner: UniSRec, folder: Path) -> dict[str, torch.Tensor]:
-    """What a fit in this folder learns."""
-    folder.mkdir(exist_ok=True)
-    runner.fit({"recommendation": task_data(shop, "recommendation", new_domains=False)}, Context(0, folder))
-    return weights(folder)
-
-
 @pytest.mark.slow
 def test_items_are_read_as_a_variant_shows_them(shop: Dataset, tmp_path: Path) -> None:
     runner = UniSRec(**TEXT)
-    fitted_weights(shop, runner, tmp_path / "a")
+    fitted(shop, runner, tmp_path / "a")
     add_variant(shop)  # without titles
     examples = asked(shop, runner, "recommendation")[:5]
     clean, noisy = (
@@ -251,35 +220,11 @@ def test_lightsans_refuses_no_interests() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", [("pretrain", 2), ("fit", 2)], ids=["pretrain", "fit"])
-def test_a_killed_stage_goes_on_and_ends_as_if_nothing_had_been(
-    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, int]
-) -> None:
+@pytest.mark.parametrize("stage", ["pretrain", "fit"])
+def test_a_killed_stage_goes_on_and_ends_as_if_nothing_had_been(shop: Dataset, tmp_path: Path, stage: str) -> None:
     settings: dict[str, Any] = {**TEXT, "epochs": 4, "pretrain_epochs": 4, "patience": 9}
-    undisturbed = fitted_weights(shop, UniSRec(**settings), tmp_path / "a")
-    real, kept = client.Worker.ask, requests.Train.__init__
-    seen: list[tuple[str, int]] = []
 
-    def often(self: Any, **values: Any) -> None:
-        kept(self, **{**values, "checkpoint_seconds": 0.0})
+    def fit(shop: Dataset, runner: RecBoleRunner, folder: Path) -> Weights:
+        return {**fitted(shop, runner, folder), **weights(folder)}
 
-    def killing(self: client.Worker, request: Any, file: Path, step: Any = None) -> dict[str, Any]:
-        def deadly(values: Mapping[str, Any]) -> None:
-            seen.append((values["stage"], values["epoch"]))
-            if seen[-1] == where and seen.count(where) == 1 and self.pid is not None:
-                os.kill(self.pid, signal.SIGKILL)
-
-        return real(self, request, file, deadly)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(requests.Train, "__init__", often)
-        patch.setattr(client.Worker, "ask", killing)
-        with pytest.raises(client.WorkerError, match=r"killed by signal 9 .* run the same command again"):
-            fitted_weights(shop, UniSRec(**settings), tmp_path / "b")
-        before = len(seen)
-        resumed = fitted_weights(shop, UniSRec(**settings), tmp_path / "b")
-    stage, epoch = seen[before]
-    assert stage == where[0]  # a finished pre-training is not done again
-    assert epoch > 1  # it did not begin anew
-    assert undisturbed.keys() == resumed.keys()
-    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
+    resumes(shop, lambda: UniSRec(**settings), tmp_path, stage, 2, fit)

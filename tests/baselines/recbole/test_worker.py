@@ -1,4 +1,4 @@
-"""The worker process: what it says when something is wrong, and that a killed training goes on where it stood."""
+"""The worker process: what it says when something is wrong."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from tests.baselines.recbole.contract import fitted
 from unimp_baselines import common
 from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.generic import RecBole
@@ -22,60 +21,8 @@ from unimp_baselines.recbole.s3rec import S3Rec
 from unimp_baselines.recbole.sasrec import SASRec
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, UnknownNameError
-from unimp_bench.fitting import task_data
-from unimp_bench.runners.protocol import Context
 
 SMALL: dict[str, Any] = {"embedding": 8, "epochs": 6, "batch": 32, "patience": 100}
-
-
-def fitted(shop: Dataset, runner: Any, folder: Path) -> dict[str, Any]:
-    """Weights after a fit in this folder."""
-    folder.mkdir(exist_ok=True)
-    data = {"recommendation": task_data(shop, "recommendation", new_domains=False)}
-    runner.fit(data, Context(0, folder))
-    weights: dict[str, Any] = torch.load(folder / "weights.pt", weights_only=True)["parameters"]
-    return weights
-
-
-@pytest.mark.parametrize(
-    "name", ["mf", pytest.param("sasrec", marks=pytest.mark.slow), pytest.param("s3rec", marks=pytest.mark.slow)]
-)
-def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
-    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    made: dict[str, Any] = {
-        "mf": lambda: MF(**SMALL),
-        "sasrec": lambda: SASRec(**SMALL, inner=8),
-        "s3rec": lambda: S3Rec(**SMALL, inner=8, pretrain_epochs=3),
-    }
-    undisturbed = fitted(shop, made[name](), tmp_path / "a")
-    real = client.Worker.ask
-    seen: list[int] = []
-    kept = requests.Train.__init__
-
-    def often(self: Any, **values: Any) -> None:
-        kept(self, **{**values, "checkpoint_seconds": 0.0})
-
-    def killing(self: client.Worker, request: Any, file: Path, step: Any = None) -> dict[str, Any]:
-        def deadly(values: Mapping[str, Any]) -> None:
-            if values["stage"] == "fit":
-                seen.append(values["epoch"])
-                if len(seen) == 4:
-                    assert self.pid is not None
-                    os.kill(self.pid, signal.SIGKILL)
-
-        return real(self, request, file, deadly)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(requests.Train, "__init__", often)
-        patch.setattr(client.Worker, "ask", killing)
-        with pytest.raises(client.WorkerError, match=r"killed by signal 9 .* run the same command again"):
-            fitted(shop, made[name](), tmp_path / "b")
-        resumed = fitted(shop, made[name](), tmp_path / "b")
-    assert seen[3] == 4
-    assert seen[4] > 3  # it did not begin anew
-    assert undisturbed.keys() == resumed.keys()
-    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
 def test_a_crash_is_one_line_with_its_last_words(tmp_path: Path) -> None:
