@@ -140,6 +140,7 @@ class Plan:
     batch: int  # sequences
     lr: float
     weight_decay: float
+    average: float
     seed: int
     max_seconds: float
     checkpoint_seconds: float = 20.0
@@ -217,6 +218,7 @@ def train(
         checkpoint_seconds=plan.checkpoint_seconds,
         beta2=0.98,
         weight_decay=plan.weight_decay,
+        average=plan.average,
     )
     return learning.train(model, epoch, score, how, checkpoint, step)
 

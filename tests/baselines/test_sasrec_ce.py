@@ -26,7 +26,7 @@ from unimp_bench.fitting import task_data
 from unimp_bench.runners.protocol import Context
 
 SHAPE = sasrec_net.Shape(items=30, width=8, layers=2, heads=2, inner=16, dropout=0.2, most=6)
-PLAN = sasrec_net.Plan(epochs=6, patience=50, batch=4, lr=0.01, weight_decay=0, seed=3, max_seconds=0)
+PLAN = sasrec_net.Plan(epochs=6, patience=50, batch=4, lr=0.01, weight_decay=0, average=0, seed=3, max_seconds=0)
 SMALL: dict[str, Any] = {"embedding": 8, "epochs": 3, "batch": 8}
 
 
@@ -77,7 +77,9 @@ def _chains(users: int = 40) -> list[torch.Tensor]:
     return [torch.arange(start, start + 6) for start in starts]
 
 
-def _trained(folder: Path, epochs: int = 6, stop: int | None = None) -> tuple[sasrec_net.SASRec, list[float]]:
+def _trained(
+    folder: Path, epochs: int = 6, stop: int | None = None, average: float = 0
+) -> tuple[sasrec_net.SASRec, list[float]]:
     torch.manual_seed(0)
     model, losses = sasrec_net.SASRec(SHAPE), []
 
@@ -88,18 +90,19 @@ def _trained(folder: Path, epochs: int = 6, stop: int | None = None) -> tuple[sa
 
     rows = _chains()
     valid = [row[:-1] for row in rows], torch.stack([row[-1] for row in rows])
-    plan = sasrec_net.Plan(**{**vars(PLAN), "epochs": epochs, "checkpoint_seconds": 0.0})
+    plan = sasrec_net.Plan(**{**vars(PLAN), "epochs": epochs, "average": average, "checkpoint_seconds": 0.0})
     sasrec_net.train(model, rows, valid, plan, folder / "checkpoint", step)
     return model, losses
 
 
-def test_an_interrupted_training_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [0, 0.9])
+def test_an_interrupted_training_ends_as_if_nothing_had_been(tmp_path: Path, average: float) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole, losses = _trained(tmp_path / "a")
+    whole, losses = _trained(tmp_path / "a", average=average)
     with pytest.raises(KeyboardInterrupt):
-        _trained(tmp_path / "b", stop=3)
-    resumed, rest = _trained(tmp_path / "b")
+        _trained(tmp_path / "b", stop=3, average=average)
+    resumed, rest = _trained(tmp_path / "b", average=average)
     assert losses[3:] == rest
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
