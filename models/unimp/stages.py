@@ -251,13 +251,13 @@ def _tuned_questions(task: str) -> int:
     return {"selection": 1, "recommendation": 0}.get(task, 3)
 
 
-def pictures(system: System, shop: Shop) -> None:
-    """Learn picture codes from retrieved items, in weights of the task's own."""
+def pictures(system: System, shop: Shop, *, adapting: bool = False) -> None:
+    """Learn picture codes from retrieved items, in weights of its own; `adapting` goes on from those there are."""
     if "image_generation" not in system.tasks or system.parts.codes is None:
         return
     codes = system.parts.codes
     budget = system.options.budget
-    epochs = system.options.times(budget.image_epochs)
+    epochs = _adapted(system) if adapting else system.options.times(budget.image_epochs)
     drawings = min(budget.image_drawings, epochs)
     asked = log_examples(
         shop,
@@ -272,15 +272,22 @@ def pictures(system: System, shop: Shop) -> None:
     found = system.timed("retrieval", lambda: system.team.once(lambda: system.retrieve(asked, never)))
     trained = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
     start = _weights_of(system, trained)
+    if adapting:
+        system.model.load_state_dict(system.heads["image_generation"], strict=False)
     train_stage(
         system,
-        "image_generation",
+        "new_domain_pictures" if adapting else "image_generation",
         Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings),
         recipe_of(system, epochs=epochs, gamma=0.0),
         trained,
     )
     system.heads["image_generation"] = _changed(system, start)
     system.model.load_state_dict(start, strict=False)
+
+
+def _adapted(system: System) -> int:
+    """Epochs on a held-out domain."""
+    return system.options.times(system.options.adapt_epochs or system.options.budget.adapt_epochs)
 
 
 def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
@@ -294,7 +301,7 @@ def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
         Rows(shop, system.writer, plan_of(system, learned), system.seed),
         recipe_of(
             system,
-            epochs=system.options.times(system.options.adapt_epochs or budget.adapt_epochs),
+            epochs=_adapted(system),
             keep="last" if budget.scratch else "best",
         ),
         parts if system.options.new_domain == "finetune_all" else ROWS_NEW,

@@ -224,8 +224,10 @@ class System:
         with at_most(self.options.budget.threads):
             stages.new_domain(self, shop, learned)
             settling.settle(self, shop)  # other weights, other customers
-        if "image_generation" in kept:
-            self.heads["image_generation"] = kept["image_generation"]
+            if "image_generation" in kept:
+                self.heads["image_generation"] = kept["image_generation"]
+                if self.options.new_domain == "finetune_all":
+                    stages.pictures(self, shop, adapting=True)
 
     def _rows_from_content(self, known: NDArray[np.bool_]) -> None:
         if self.vocabulary.levels > 1:
