@@ -110,4 +110,5 @@ def _catalogue(folder: Path, styles: NDArray[np.int64], rng: np.random.Generator
     ]
     path = folder / "images-00000.parquet"
     tables.write(conform(pl.DataFrame(rows), IMAGES.columns), path, IMAGES)
-    return Catalogue(frame, frozenset(), (path,))
+    tables.write(frame, folder / "items.parquet", ITEMS)
+    return Catalogue(frame, frozenset(), (path,), origin=folder / "items.parquet")

@@ -41,7 +41,8 @@ MAKES: dict[str, Make] = {
     "s3rec": lambda **s: S3Rec(**s, inner=16, pretrain_epochs=3),
     "bert4rec": lambda **s: BERT4Rec(**s, inner=16),
     "macr": MACR,
-    "ultragcn": lambda **s: UltraGCN(**s, negatives=5, neighbours=3),
+    # Its defaults are for 90,000 items: 500 drawn ones at a weight of 500 bury six purchases of 72.
+    "ultragcn": lambda **s: UltraGCN(**s, negatives=20, negative_weight=5.0, neighbours=3, start=0.1),
     "vbpr": lambda **s: VBPR(**s, visual=4, pictures="thumbnail"),
     "causalrec": lambda **s: CausalRec(**s, visual=4, pictures="thumbnail"),
     "mmgcl": lambda **s: MMGCL(**s, pictures="thumbnail"),
