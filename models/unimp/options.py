@@ -140,6 +140,7 @@ class Budget:
     history_epochs: int = 10
     history_lr: float = 1.5e-3
     image_epochs: int = 6
+    image_steps: int = 1  # at least: few customers are no reason to know less of what codes mean
     image_drawings: int = 1  # sets of questions, with which image epochs take turns; one set is soon known by heart
     tower_steps: int = 1000
     threads: int = 0  # of training and answering (`threads.py`); 0 leaves them
@@ -184,6 +185,7 @@ BUDGETS: Mapping[str, Budget] = {
         epochs=5,
         adapt_epochs=2,
         image_epochs=6,
+        image_steps=540,
         image_drawings=3,
         lr=1.5e-3,
         tokens=2048,  # few users a step: from nothing, the number of steps matters more than their size

@@ -16,6 +16,7 @@ learned in the system: in its model, or in `heads` where a task has weights of i
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -274,15 +275,24 @@ def pictures(system: System, shop: Shop, *, adapting: bool = False) -> None:
     start = _weights_of(system, trained)
     if adapting:
         system.model.load_state_dict(system.heads["image_generation"], strict=False)
+    rows = Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings)
+    if not adapting:
+        steps = float(rows.lengths().sum()) / (budget.tokens * budget.accumulate)
+        epochs = long_enough(epochs, steps, system.options.times(budget.image_steps))
     train_stage(
         system,
         "new_domain_pictures" if adapting else "image_generation",
-        Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings),
+        rows,
         recipe_of(system, epochs=epochs, gamma=0.0),
         trained,
     )
     system.heads["image_generation"] = _changed(system, start)
     system.model.load_state_dict(start, strict=False)
+
+
+def long_enough(epochs: int, steps: float, least: int) -> int:
+    """So many epochs of so many steps, or as many as make at least `least` steps."""
+    return max(epochs, math.ceil(least / max(steps, 1.0)))
 
 
 def _adapted(system: System) -> int:

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 from tests.unimp import learning_shop
 from unimp.batching import Plan
 from unimp.sources import Histories, Pictures, Searches, log_examples, words_of
+from unimp.stages import long_enough
 from unimp_bench.tasks.search import QUERY_STYLES
 
 ai2017 = QUERY_STYLES["ai2017"]
@@ -124,3 +125,10 @@ def test_epochs_take_turns_with_sets_of_questions_about_pictures() -> None:
 
     assert drawn(0) == drawn(2) == [wanted[k] for k in (0, 2, 4)]
     assert drawn(1) == [wanted[k] for k in (1, 3, 0)]  # filled up from the first
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "least", "wanted"), [(6, 92.0, 540, 6), (6, 29.0, 540, 19), (6, 0.2, 20, 20), (2, 0.0, 1, 2)]
+)
+def test_a_small_shop_has_more_epochs_of_pictures(epochs: int, steps: float, least: int, wanted: int) -> None:
+    assert long_enough(epochs, steps, least) == wanted
