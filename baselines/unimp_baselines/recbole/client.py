@@ -75,7 +75,7 @@ class Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(f"{file}\n")
+            process.stdin.write(f"{file.absolute()}\n")
             process.stdin.flush()
             for line in process.stdout:
                 reply = json.loads(line)

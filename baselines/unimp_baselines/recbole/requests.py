@@ -63,10 +63,16 @@ class Score:
     seed: int
 
 
+_PATHS = ("feed", "folder", "out", "warm_weights", "weights", "asked")
+
+
 def write(request: Train | Score, path: Path) -> None:
-    """Keep a request as a file."""
-    kind = type(request).__name__.lower()
-    path.write_text(json.dumps({"kind": kind, **dataclasses.asdict(request)}, indent=1) + "\n")
+    """Keep a request as a file; its paths become absolute, as the worker works in other folders than we do."""
+    values = dataclasses.asdict(request)
+    values |= {name: str(Path(values[name]).absolute()) for name in _PATHS if values.get(name)}
+    features = {name: str(Path(file).absolute()) for name, file in request.model.features.items()}
+    values["model"]["features"] = features
+    path.write_text(json.dumps({"kind": type(request).__name__.lower(), **values}, indent=1) + "\n")
 
 
 def read(path: Path) -> Train | Score:

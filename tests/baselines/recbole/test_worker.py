@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.baselines.recbole.contract import fitted
+from tests.baselines.recbole.contract import asked, fitted, learned, said
 from unimp_baselines import common
 from unimp_baselines.recbole import client, requests
 from unimp_baselines.recbole.generic import RecBole
@@ -153,3 +153,11 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker outlived its parent by 30 s")
+
+
+def test_a_home_may_be_named_from_where_we_stand(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = learned(shop, MF(**{**SMALL, "epochs": 1}), Path("here"))
+    assert said(shop, runner, "recommendation", asked(shop, runner, "recommendation"), Path("there")).height
