@@ -22,6 +22,7 @@ from unimp_bench.runners.protocol import Space
 class MF(RecBoleRunner):
     """MF (BPR); users must have train rows."""
 
+    lr: float = 3e-3  # at 1e-3 a small shop gets no better within `patience`, and training ends before it began
     patience: int = 30  # its epochs are short
     reg: float = 1e-4  # lambda
 
