@@ -217,6 +217,7 @@ BUDGETS: Mapping[str, Budget] = {
             "selection": 1,
             "image_generation": 2,
         },
+        image_steps=540,
         image_drawings=3,
         shortened=0.3,
         vocabulary=8000,

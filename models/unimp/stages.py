@@ -252,13 +252,14 @@ def _tuned_questions(task: str) -> int:
     return {"selection": 1, "recommendation": 0}.get(task, 3)
 
 
-def pictures(system: System, shop: Shop, *, adapting: bool = False) -> None:
-    """Learn picture codes from retrieved items, in weights of its own; `adapting` goes on from those there are."""
+def pictures(system: System, shop: Shop) -> None:
+    """Learn picture codes from retrieved items, in weights of the task's own; go on from these where there are some."""
     if "image_generation" not in system.tasks or system.parts.codes is None:
         return
     codes = system.parts.codes
     budget = system.options.budget
-    epochs = _adapted(system) if adapting else system.options.times(budget.image_epochs)
+    known = system.heads.get("image_generation")  # a held-out domain is learned after others
+    epochs = system.options.times(budget.image_epochs) if known is None else _adapted(system)
     drawings = min(budget.image_drawings, epochs)
     asked = log_examples(
         shop,
@@ -273,15 +274,15 @@ def pictures(system: System, shop: Shop, *, adapting: bool = False) -> None:
     found = system.timed("retrieval", lambda: system.team.once(lambda: system.retrieve(asked, never)))
     trained = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
     start = _weights_of(system, trained)
-    if adapting:
-        system.model.load_state_dict(system.heads["image_generation"], strict=False)
     rows = Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings)
-    if not adapting:
+    if known is None:
         steps = float(rows.lengths().sum()) / (budget.tokens * budget.accumulate)
         epochs = long_enough(epochs, steps, system.options.times(budget.image_steps))
+    else:
+        system.model.load_state_dict(known, strict=False)
     train_stage(
         system,
-        "new_domain_pictures" if adapting else "image_generation",
+        "image_generation" if known is None else "new_domain_pictures",
         rows,
         recipe_of(system, epochs=epochs, gamma=0.0),
         trained,

@@ -227,7 +227,7 @@ class System:
             if "image_generation" in kept:
                 self.heads["image_generation"] = kept["image_generation"]
                 if self.options.new_domain == "finetune_all":
-                    stages.pictures(self, shop, adapting=True)
+                    stages.pictures(self, shop)
 
     def _rows_from_content(self, known: NDArray[np.bool_]) -> None:
         if self.vocabulary.levels > 1:

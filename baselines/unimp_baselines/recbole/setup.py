@@ -18,6 +18,10 @@ from unimp_baselines.recbole.refusals import RefusalError
 from unimp_baselines.recbole.requests import Model, Rows
 
 _LOGITS = 1 << 26  # scores of a batch at most: 256 MB, of which training keeps about three
+_OURS = frozenset(  # how every system is trained and judged alike, and where
+    {"seed", "reproducibility", "dataset", "data_path", "checkpoint_dir", "gpu_id", "show_progress"}
+    | {"metrics", "topk", "valid_metric", "metric_decimal_place", "eval_args", "eval_batch_size"}
+)
 _SUPPORTED = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.SEQUENTIAL)
 
 
@@ -30,7 +34,8 @@ def configure(model: Model, items: int, seed: int, folder: str, **more: Any) -> 
     """RecBole's configuration: its defaults, then ours, then the model's settings.
 
     Raises:
-        RefusalError: a setting that neither RecBole nor the model knows, or a kind of model that needs other data.
+        RefusalError: a setting that neither RecBole nor the model knows, that is not the model's to choose or does not
+            fit the others, or a kind of model that needs other data.
     """
     cls = model_class(model)
     if cls.type not in _SUPPORTED:
@@ -44,6 +49,8 @@ def configure(model: Model, items: int, seed: int, folder: str, **more: Any) -> 
     if cls.type == ModelType.SEQUENTIAL:
         ours["MAX_ITEM_LIST_LENGTH"] = 50
     ours |= {"item_attribute": ATTRIBUTE} if model.name == "S3Rec" else {}
+    if taken := sorted(_OURS & set(model.settings)):
+        raise RefusalError(f"setting {', '.join(taken)} is the toolkit's own, the same for every system; leave it out")
     given = {**ours, **model.settings}
     config = _config(cls, given)
     known = set(config.internal_config_dict) | {name for group in config.parameters.values() for name in group}
@@ -63,15 +70,16 @@ def configure(model: Model, items: int, seed: int, folder: str, **more: Any) -> 
 
 
 def _config(cls: Any, given: dict[str, Any]) -> Config:
-    """The configuration; without sampled items where the model's loss, by its own default, has none."""
+    """The configuration; without sampled items where the model's loss, by its own default, has none.
+
+    A ValueError is how RecBole says that a model's settings do not go together; anything else is nobody's wrong setting
+    and ends the worker.
+    """
     try:
-        try:
-            return Config(model=cls, dataset="fed", config_dict=dict(given))
-        except ValueError as error:
-            if "train_neg_sample_args" in given or "should be None when the loss_type is CE" not in str(error):
-                raise
-            return Config(model=cls, dataset="fed", config_dict={**given, "train_neg_sample_args": None})
-    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+        return Config(model=cls, dataset="fed", config_dict=dict(given))
+    except ValueError as error:
+        if "train_neg_sample_args" not in given and "should be None when the loss_type is CE" in str(error):
+            return _config(cls, {**given, "train_neg_sample_args": None})
         raise RefusalError(f"its settings do not fit together: {error}") from error
 
 

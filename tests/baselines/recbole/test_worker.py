@@ -98,6 +98,25 @@ def test_an_unknown_setting_is_answered_with_the_nearest(shop: Dataset, tmp_path
         fitted(shop, RecBole(epochs=6, batch=32, model="SASRec", set="n_layer=1"), tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('metrics=["RMSE"]', "setting metrics is the toolkit's own"),
+        ("seed=7;topk=3", "setting seed, topk is the toolkit's own"),
+        ("repeatable=false", "its settings do not fit together: Sequential models currently only support repeatable"),
+        ("loss_type=CE;train_neg_sample_args=7", "its settings do not fit together: train_neg_sample_args"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(shop: Dataset, tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"SASRec through RecBole: {message}"):
+        fitted(shop, RecBole(epochs=1, batch=32, model="SASRec", set=setting), tmp_path / "a")
+
+
+def test_what_is_no_wrong_setting_is_not_called_one(shop: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(client.WorkerError, match=r"ended with code 1 .* KeyError"):
+        fitted(shop, RecBole(epochs=1, batch=32, model="SASRec", set="benchmark_filename=[1]"), tmp_path / "a")
+
+
 @pytest.mark.parametrize("name", ["EASE", "FPMC", "HGN", "SHAN", "TransRec", "Caser", "FOSSIL", "HRM", "NPE"])
 def test_models_with_vectors_of_users_claim_known_users_only(name: str) -> None:
     runner = RecBole(model=name)
