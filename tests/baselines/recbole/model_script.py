@@ -1,4 +1,4 @@
-"""Checks of `models.py`, `s3rec_model.py` and `datasets.py` in a process of their own; ends with an error or "fine"."""
+"""Checks of `models.py`, `s3rec_model.py`, `datasets.py` and `setup.py` in a process of their own; ends with an error or "fine"."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ compat.apply()
 import torch  # noqa: E402
 from recbole.data.interaction import Interaction  # noqa: E402
 
+from unimp_baselines.recbole import setup  # noqa: E402
 from unimp_baselines.recbole.datasets import AlikeRows, Arrays, next_rows, whole_rows  # noqa: E402
+from unimp_baselines.recbole.refusals import RefusalError  # noqa: E402
 from unimp_baselines.recbole.requests import Model  # noqa: E402
 from unimp_baselines.recbole.setup import batch_size, configure, dataset_of, model_class  # noqa: E402
 
@@ -150,7 +152,29 @@ def batches_shrink_with_the_catalogue() -> None:
     assert configure(replace(model, settings=sampled), 120_000, 0, ".")["train_batch_size"] == 2048
 
 
+def only_wrong_settings_are_refused() -> None:
+    def said(settings: dict[str, Any]) -> tuple[type[Exception], str]:
+        try:
+            configure(Model("SASRec", False, settings, False, True), ITEMS, 1, ".")
+        except Exception as error:  # whatever it is, it is looked at
+            return type(error), str(error)
+        raise AssertionError(f"{settings} was taken")
+
+    kind, why = said({"repeatable": False})
+    assert kind is RefusalError and "do not fit together: Sequential models" in why, (kind, why)
+    real = setup.Config
+    for defect in (KeyError, RuntimeError, TypeError, NotImplementedError):
+
+        def broken(*_: Any, defect: type[Exception] = defect, **__: Any) -> None:
+            raise defect("not a setting's fault")
+
+        setup.Config = broken
+        assert said({})[0] is defect
+    setup.Config = real
+
+
 rows_are_cut_as_recbole_cuts_them()
+only_wrong_settings_are_refused()
 alike_rows_come_once_each()
 hgn_gates_are_trained_and_padding_counts_nothing()
 bert4rec_counts_the_first_position_and_keeps_the_whole_history()

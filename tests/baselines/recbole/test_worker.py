@@ -112,11 +112,6 @@ def test_settings_that_cannot_be_are_one_line(shop: Dataset, tmp_path: Path, set
         fitted(shop, RecBole(epochs=1, batch=32, model="SASRec", set=setting), tmp_path / "a")
 
 
-def test_what_is_no_wrong_setting_is_not_called_one(shop: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(client.WorkerError, match=r"ended with code 1 .* KeyError"):
-        fitted(shop, RecBole(epochs=1, batch=32, model="SASRec", set="benchmark_filename=[1]"), tmp_path / "a")
-
-
 @pytest.mark.parametrize("name", ["EASE", "FPMC", "HGN", "SHAN", "TransRec", "Caser", "FOSSIL", "HRM", "NPE"])
 def test_models_with_vectors_of_users_claim_known_users_only(name: str) -> None:
     runner = RecBole(model=name)
