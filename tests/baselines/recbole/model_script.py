@@ -1,4 +1,4 @@
-"""Checks of `models.py`, `s3rec_model.py`, `datasets.py` and `setup.py` in a process of their own; ends with an error or "fine"."""
+"""Checks of models, rows and settings of RecBole in a process of their own; ends with an error or "fine"."""
 
 from __future__ import annotations
 
