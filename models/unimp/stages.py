@@ -8,8 +8,9 @@
     <task>              fine-tuning for one task, by strategy
     image_generation    codes from retrieved items (eq. 9)
     new_domain          a held-out domain's own users
+    new_domain_pictures the codes of its pictures
 
-`System.fit` calls them in this order, `System.adapt` the last. Each goes on where it was stopped and leaves what it
+`System.fit` calls them in this order, `System.adapt` the last two. Each goes on where it was stopped and leaves what it
 learned in the system: in its model, or in `heads` where a task has weights of its own.
 """
 
@@ -271,7 +272,8 @@ def pictures(system: System, shop: Shop) -> None:
     if not asked:
         return
     never = [e.answer_items[0] for e in asked]
-    found = system.timed("retrieval", lambda: system.team.once(lambda: system.retrieve(asked, never)))
+    stage = "image_generation" if known is None else "new_domain_pictures"
+    found = system.timed(f"retrieval for {stage}", lambda: system.team.once(lambda: system.retrieve(asked, never)))
     trained = parts_of(system.model.config, "multi_task", scratch=budget.scratch)
     start = _weights_of(system, trained)
     rows = Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings)
@@ -280,13 +282,7 @@ def pictures(system: System, shop: Shop) -> None:
         epochs = long_enough(epochs, steps, system.options.times(budget.image_steps))
     else:
         system.model.load_state_dict(known, strict=False)
-    train_stage(
-        system,
-        "image_generation" if known is None else "new_domain_pictures",
-        rows,
-        recipe_of(system, epochs=epochs, gamma=0.0),
-        trained,
-    )
+    train_stage(system, stage, rows, recipe_of(system, epochs=epochs, gamma=0.0), trained)
     system.heads["image_generation"] = _changed(system, start)
     system.model.load_state_dict(start, strict=False)
 
