@@ -16,9 +16,9 @@ if find_spec("torch") is None or find_spec("transformers") is None:
 
 import torch
 
-from tests.baselines.search_contract import examples_for, fitted, holds, resumes, said
+from tests.baselines.contract import examples_for, fitted, holds, resumes, said
 from tests.shop import home_at
-from unimp_baselines import dense_net, search_training
+from unimp_baselines import dense_net
 from unimp_baselines.dense import Dense
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError, InputError
@@ -79,17 +79,15 @@ def test_the_contract(tmp_path: Path, adapt: bool) -> None:
     holds(shop, tmp_path, partial(Dense, **SMALL), adapt=adapt)
 
 
-def test_a_killed_fit_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_training, "Plan", partial(search_training.Plan, checkpoint_seconds=0.0))
+def test_a_killed_fit_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     shop = Dataset.open(home_at(tmp_path / "home"), "shop")
-    whole, resumed = resumes(shop, tmp_path / "runs", partial(Dense, **{**SMALL, "epochs": 5}))
-    assert whole["scores"].to_list() == resumed["scores"].to_list()
+    resumes(shop, tmp_path / "runs", partial(Dense, **{**SMALL, "epochs": 5}))
 
 
 def test_items_that_training_never_saw_are_ranked(tmp_path: Path) -> None:
     shop = Dataset.open(home_at(tmp_path / "home"), "shop")
     runner = fitted(shop, tmp_path / "a", partial(Dense, **SMALL))
-    examples = examples_for(shop, runner, adapt=True)  # of the held-out domain, without adapting
+    examples = examples_for(shop, runner, "search", adapt=True)  # of the held-out domain, without adapting
     block = next(iter(runner.predict("search", examples, shop.catalogue(), Context(0, tmp_path))))
     assert np.isfinite(block.scores).all()
     assert block.scores.shape == (examples.height, 20)
@@ -156,8 +154,8 @@ def test_parameters_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
 def test_it_learns_which_items_a_query_means(tmp_path: Path) -> None:
     shop = Dataset.open(home_at(tmp_path / "home"), "shop")
     runner = fitted(shop, tmp_path / "a", partial(Dense, **{**SMALL, "epochs": 60, "patience": 60}))
-    examples = examples_for(shop, runner)
-    first = said(shop, runner, examples)["item_ids"].list.first().to_list()
+    examples = examples_for(shop, runner, "search")
+    first = said(shop, runner, "search", examples)["item_ids"].list.first().to_list()
     kind = dict(shop.catalogue().items.select("item_id", pl.col("categories").list.last()).iter_rows())
     queries = examples.sort("example_id")["query"].to_list()
     right = [kind[item].lower() in query for item, query in zip(first, queries, strict=True)]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from unimp_baselines.oracle import Oracle, OracleHistory
+from unimp_baselines.oracle import Oracle, OracleHistory, OracleUnordered
 from unimp_baselines.oracle.answers import rouge_l
 from unimp_baselines.oracle.subsets import _most_f1
 from unimp_bench import keyed, tables
@@ -121,6 +121,21 @@ def test_history_alone_decides_for_the_second_oracle(shop: Shop) -> None:
     np.testing.assert_array_equal(scores(answer)[0], scores(answer)[1])
     (other,) = shop.ask(OracleHistory(), "recommendation", [shop.example(3, [1, 9, 30])])
     assert np.abs(scores(other)[0] - scores(answer)[0]).max() > 1e-4
+
+
+def test_without_order_each_purchase_may_have_been_the_last(shop: Shop) -> None:
+    histories = [0, 9, 30], [30, 0, 9], [9], []
+    (answer,) = shop.ask(OracleUnordered(), "recommendation", [shop.example(3, list(items)) for items in histories])
+    one, turned, short, nothing = scores(answer)
+    np.testing.assert_array_equal(one, turned)
+    by_last = [shop.ask(Oracle(), "recommendation", [shop.example(3, items)]) for items in ([9], [])]
+    np.testing.assert_array_equal([short, nothing], [scores(found)[0] for (found,) in by_last])
+    # Of a category that the history lacks all items are open: their chances add up to that of the category.
+    world = shop.truth.world
+    of_item = dict(zip(shop.items["item_id"], one, strict=True))
+    chance = sum(of_item[item] for item in world.item_ids[5 * world.each : 6 * world.each])
+    expected = np.mean([world.transitions[item // world.each][5] for item in (0, 9, 30)])
+    assert chance == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("style", sorted(QUERY_STYLES))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 if find_spec("torch") is None:
@@ -16,14 +16,12 @@ if find_spec("torch") is None:
 import torch
 from torch.nn import functional
 
+from tests.baselines.contract import fitted, holds
 from tests.shop import home_at
 from unimp_baselines import sasrec_net
 from unimp_baselines.sasrec_ce import SASRecCE
-from unimp_bench import answers
 from unimp_bench.dataset import Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
-from unimp_bench.fitting import task_data
-from unimp_bench.runners.protocol import Context
 
 SHAPE = sasrec_net.Shape(items=30, width=8, layers=2, heads=2, inner=16, dropout=0.2, most=6)
 PLAN = sasrec_net.Plan(epochs=6, patience=50, batch=4, lr=0.01, weight_decay=0, average=0, seed=3, max_seconds=0)
@@ -115,47 +113,15 @@ def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     assert sasrec_net.ndcg10(model, [row[:3] for row in rows], torch.stack([row[3] for row in rows])) > 0.9
 
 
-def _fitted(shop: Dataset, folder: Path, *, adapt: bool = False) -> SASRecCE:
-    runner = SASRecCE(**SMALL)
-    for stage, new in (("fit", False), ("adapt", True)) if adapt else (("fit", False),):
-        scratch, state = folder / stage, folder / f"{stage}-state"
-        scratch.mkdir(parents=True)
-        state.mkdir()
-        data = {task: task_data(shop, task, new_domains=new) for task in ("recommendation", "selection")}
-        getattr(runner, stage)(data, Context(0, scratch))
-        runner.save(state)
-        runner = SASRecCE(**SMALL)
-        runner.load(state)
-    return runner
-
-
-def _said(shop: Dataset, runner: SASRecCE, task: str, examples: pl.DataFrame) -> pl.DataFrame:
-    kind: Any = "selection" if task == "selection" else "ranking"
-    asked = answers.Asked.of(kind, examples, shop.catalogue(), shop, 0)
-    return asked.checked(list(asked.settle(runner.predict(task, examples, shop.catalogue(), Context(0, Path())))))
-
-
 @pytest.mark.parametrize("adapt", [False, True])
 def test_the_contract(tmp_path: Path, adapt: bool) -> None:
     shop = Dataset.open(home_at(tmp_path / "home"), "shop")
-    runner, again = (_fitted(shop, tmp_path / name, adapt=adapt) for name in "ab")
-    for task in ("recommendation",) if adapt else ("recommendation", "selection"):  # the shop's office is too small
-        examples = shop.examples(task, "test").filter((pl.col("cohort") == "new_domain") == adapt).collect()
-        assert examples.height
-        whole = _said(shop, runner, task, examples)
-        assert whole["item_ids"].null_count() == 0
-        others = [
-            _said(shop, again, task, examples),
-            _said(shop, runner, task, examples.reverse()),
-            pl.concat([_said(shop, runner, task, part) for part in examples.iter_slices(5)]).sort("example_id"),
-        ]
-        for other in others:
-            assert other["item_ids"].to_list() == whole["item_ids"].to_list()
+    holds(shop, tmp_path, partial(SASRecCE, **SMALL), adapt=adapt)
 
 
 def test_changed_files_are_not_taken_up(tmp_path: Path) -> None:
     shop = Dataset.open(home_at(tmp_path / "home"), "shop")
-    _fitted(shop, tmp_path / "a")
+    fitted(shop, tmp_path / "a", partial(SASRecCE, **SMALL))
     with (tmp_path / "a/fit-state/popularity.npy").open("ab") as file:
         file.write(b"x")
     with pytest.raises(IncompleteError, match=r"popularity.npy is missing or was changed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ if find_spec("torch") is None:
 
 import torch
 
+from tests.baselines.contract import examples_for, fitted, holds, said
 from tests.fakes import encoders
 from tests.shop import home_at
 from unimp_baselines import learning, tiger_decoding, tiger_quantiser, tiger_selecting, tiger_training
@@ -27,7 +29,6 @@ from unimp_baselines.tiger_decoding import Asked
 from unimp_baselines.tiger_learned import tokens
 from unimp_baselines.tiger_naming import codebook_size, distinct
 from unimp_baselines.tiger_net import Shape, Tiger
-from unimp_bench import answers
 from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, IncompleteError
 from unimp_bench.features import item_features
@@ -351,60 +352,25 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     return Dataset.open(home_at(tmp_path / "home"), "shop")
 
 
-def _fitted(shop: Dataset, folder: Path, *, adapt: bool = False, **changed: Any) -> TIGER:
-    settings = {**SMALL, **changed}
-    runner = TIGER(**settings)
-    for stage, new in (("fit", False), ("adapt", True)) if adapt else (("fit", False),):
-        scratch, state = folder / stage, folder / f"{stage}-state"
-        scratch.mkdir(parents=True)
-        state.mkdir()
-        data = {task: task_data(shop, task, new_domains=new) for task in ("recommendation", "selection")}
-        getattr(runner, stage)(data, Context(0, scratch))
-        runner.save(state)
-        runner = TIGER(**settings)
-        runner.load(state)
-    return runner
-
-
-def _said(shop: Dataset, runner: TIGER, task: str, examples: pl.DataFrame) -> pl.DataFrame:
-    kind: Any = "selection" if task == "selection" else "ranking"
-    asked = answers.Asked.of(kind, examples, shop.catalogue(), shop, 0)
-    return asked.checked(list(asked.settle(runner.predict(task, examples, shop.catalogue(), Context(0, Path())))))
-
-
-@pytest.mark.parametrize("settings", [{"adapt": False}, {"adapt": True}, {"adapt": True, "transfer": "zero_shot"}])
-def test_the_contract(tmp_path: Path, shop: Dataset, settings: dict[str, Any]) -> None:
-    adapt = settings["adapt"]
-    runner, again = (_fitted(shop, tmp_path / name, **settings) for name in "ab")
-    for task in ("recommendation",) if adapt else ("recommendation", "selection"):  # the shop's office is too small
-        examples = shop.examples(task, "test").filter((pl.col("cohort") == "new_domain") == adapt).collect()
-        assert examples["cohort"].n_unique() == (1 if adapt else 2)
-        whole = _said(shop, runner, task, examples)
-        assert whole["item_ids"].null_count() == 0
-        others = [
-            _said(shop, again, task, examples),
-            _said(shop, runner, task, examples.reverse()),
-            pl.concat([_said(shop, runner, task, part) for part in examples.iter_slices(5)]).sort("example_id"),
-        ]
-        for other in others:
-            assert other["item_ids"].to_list() == whole["item_ids"].to_list()
-            assert other["scores"].to_list() == whole["scores"].to_list()
-        if task == "recommendation":  # everything that was not seen, whatever the beam
-            longest = whole["item_ids"].list.len().to_list()
-            assert longest == [(4 if adapt else 16) - n for n in examples["history"].list.len().to_list()]
-        assert list(runner.predict(task, examples.head(0), shop.catalogue(), Context(0, tmp_path))) == []
+@pytest.mark.parametrize(("adapt", "changed"), [(False, {}), (True, {}), (True, {"transfer": "zero_shot"})])
+def test_the_contract(tmp_path: Path, shop: Dataset, adapt: bool, changed: dict[str, Any]) -> None:
+    runner = holds(shop, tmp_path, partial(TIGER, **SMALL, **changed), adapt=adapt)
+    examples = examples_for(shop, runner, "recommendation", adapt=adapt)
+    longest = said(shop, runner, "recommendation", examples)["item_ids"].list.len().to_list()
+    # Everything that was not seen, whatever the beam.
+    assert longest == [(4 if adapt else 16) - n for n in examples["history"].list.len().to_list()]
 
 
 def test_a_user_of_whom_training_saw_nothing_is_nobody(tmp_path: Path, shop: Dataset) -> None:
-    runner = _fitted(shop, tmp_path)
+    runner = fitted(shop, tmp_path, partial(TIGER, **SMALL))
     assert runner._learned is not None
     examples = shop.examples("recommendation", "test").collect()
     cohorts = examples["cohort"].to_list()
     users = runner._learned.asked(examples).users.tolist()
     assert all((user > 0) == (cohort == "in_domain") for user, cohort in zip(users, cohorts, strict=True))
-    alone = _fitted(shop, tmp_path / "zero", adapt=True, transfer="zero_shot")
+    alone = fitted(shop, tmp_path / "zero", partial(TIGER, **SMALL, transfer="zero_shot"), adapt=True)
     assert alone._learned is not None and not alone._learned.asked(examples).users.any()
-    tuned = _fitted(shop, tmp_path / "tuned", adapt=True)
+    tuned = fitted(shop, tmp_path / "tuned", partial(TIGER, **SMALL), adapt=True)
     assert tuned._learned is not None
     users = tuned._learned.asked(examples).users.tolist()
     assert all((user > 0) == (cohort == "new_domain") for user, cohort in zip(users, cohorts, strict=True))
@@ -413,9 +379,9 @@ def test_a_user_of_whom_training_saw_nothing_is_nobody(tmp_path: Path, shop: Dat
 def test_zero_shot_names_new_items_with_the_codebooks_and_the_network_as_they_are(
     tmp_path: Path, shop: Dataset
 ) -> None:
-    before = _fitted(shop, tmp_path / "a")._learned
-    after = _fitted(shop, tmp_path / "b", adapt=True, transfer="zero_shot")._learned
-    tuned = _fitted(shop, tmp_path / "c", adapt=True)._learned
+    before = fitted(shop, tmp_path / "a", partial(TIGER, **SMALL))._learned
+    after = fitted(shop, tmp_path / "b", partial(TIGER, **SMALL, transfer="zero_shot"), adapt=True)._learned
+    tuned = fitted(shop, tmp_path / "c", partial(TIGER, **SMALL), adapt=True)._learned
     assert before is not None and after is not None and tuned is not None
     weights = [part.network.state_dict() for part in (before, after, tuned)]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
@@ -430,7 +396,7 @@ def test_zero_shot_names_new_items_with_the_codebooks_and_the_network_as_they_ar
 
 
 def test_changed_files_are_not_taken_up(tmp_path: Path, shop: Dataset) -> None:
-    _fitted(shop, tmp_path)
+    fitted(shop, tmp_path, partial(TIGER, **SMALL))
     with (tmp_path / "fit-state/names.parquet").open("ab") as file:
         file.write(b"x")
     with pytest.raises(IncompleteError, match=r"names.parquet is missing or was changed"):
@@ -443,13 +409,13 @@ def test_a_catalogue_without_text_is_refused(tmp_path: Path, shop: Dataset, monk
 
     monkeypatch.setattr(Described, "encode", nothing)
     with pytest.raises(ConfigError, match=r"tiger: no item of in_domain has text for tfidf_svd"):
-        _fitted(shop, tmp_path)
+        fitted(shop, tmp_path, partial(TIGER, **SMALL))
 
 
 def test_new_items_are_not_named_by_the_features_of_another_encoder(
     tmp_path: Path, shop: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = _fitted(shop, tmp_path / "a")
+    runner = fitted(shop, tmp_path / "a", partial(TIGER, **SMALL))
     monkeypatch.setattr(Described, "version", "2")
     data = {"recommendation": task_data(shop, "recommendation", new_domains=True)}
     with pytest.raises(ConfigError, match=r"^encoder 'tfidf_svd' is no longer what it was at this fit; [^\n]*$"):
