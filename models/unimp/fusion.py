@@ -84,7 +84,9 @@ class GatedCrossAttention(nn.Module):
         routes = media.routes if media.routes is not None else Routes.of(media.slots)
         # Heads are narrower than the text (512 of 2560 in the paper): they are what is moved into groups and back.
         q = split_heads(routes.gather(self.to_q(self.norm(x))), self.heads)
-        seen = functional.scaled_dot_product_attention(q, k[routes.picture], v[routes.picture])
+        seen = functional.scaled_dot_product_attention(
+            q, k.index_select(0, routes.picture), v.index_select(0, routes.picture)
+        )
         looked: Tensor = self.to_out(routes.scatter(join_heads(seen), x))
         return looked
 

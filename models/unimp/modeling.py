@@ -289,8 +289,9 @@ class Unimp(PreTrainedModel, GenerationMixin):
     def supervised(self, batch: Batch, patches: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits `(n, ids)` for the n labels of a batch, and their flat places `(n,)`."""
         places = supervised_places(batch.labels)
-        before = self.read(batch, patches).flatten(0, 1)[places - 1]
-        logits: Tensor = self.head(before)
+        with self.embed.kept.keeping():
+            before = self.read(batch, patches).flatten(0, 1)[places - 1]
+            logits: Tensor = self.head(before)
         return logits, places
 
     def forward(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unimp.permutation import Permutation
+
 GROUP = 32  # tokens that share one gathered copy of keys and values
 
 
@@ -19,17 +21,13 @@ GROUP = 32  # tokens that share one gathered copy of keys and values
 class Routes:
     """Groups of tokens that see the same picture.
 
-    `token` `(groups, GROUP)` are places in the flattened `(batch * tokens)`; places without a token repeat the group's
-    first and are not `valid`. `picture` `(groups,)` is what the group sees. `source` and `target` `(seeing tokens,)`
-    are the valid places in the flattened groups and where each belongs: known here, they need not be searched for in
-    every block, where a GPU would have to wait for the answer.
+    `picture` `(groups,)` is what a group sees; `groups` brings tokens `(batch * tokens,)` to their places in groups
+    `(groups * GROUP,)`, of which some stay empty.
     """
 
-    token: Tensor
-    valid: Tensor
     picture: Tensor
-    source: Tensor
-    target: Tensor
+    groups: Permutation
+    size: int
 
     @classmethod
     def of(cls, slots: Tensor, group: int = GROUP) -> Routes:
@@ -39,8 +37,7 @@ class Routes:
         picture, order = torch.sort(flat[seeing], stable=True)
         token = seeing[order]
         if not len(token):
-            empty = token.new_zeros((0, group))
-            return cls(empty, empty.bool(), token, token, token)
+            return cls(token, Permutation.of(token, len(flat)), group)
         count = torch.bincount(picture)
         begin = count.cumsum(0) - count
         rank = torch.arange(len(token), device=token.device) - begin[picture]  # place among the picture's own tokens
@@ -48,20 +45,16 @@ class Routes:
         first = groups_of.cumsum(0) - groups_of
         row = first[picture] + rank.div(group, rounding_mode="floor")
         total = int(groups_of.sum())
-        column = rank.remainder(group)
-        grid = token.new_full((total, group), -1)
-        grid[row, column] = token
+        place = token.new_full((total * group,), -1)
+        place[row * group + rank.remainder(group)] = token
         seen = picture.new_empty(total)
         seen[row] = picture
-        valid = grid >= 0
-        return cls(torch.where(valid, grid, grid[:, :1]), valid, seen, row * group + column, token)
+        return cls(seen, Permutation.of(place, len(flat)), group)
 
     def gather(self, x: Tensor) -> Tensor:
-        """`x` `(batch, tokens, width)` as `(groups, GROUP, width)`."""
-        return x.flatten(0, 1)[self.token]
+        """`x` `(batch, tokens, width)` as `(groups, GROUP, width)`; zeros where a group is not full."""
+        return self.groups(x.flatten(0, 1)).view(-1, self.size, x.shape[-1])
 
     def scatter(self, grouped: Tensor, like: Tensor) -> Tensor:
         """Grouped rows back to their places; zeros where a token sees nothing. Shape of `like` `(batch, tokens, _)`."""
-        flat = grouped.new_zeros((like.shape[0] * like.shape[1], grouped.shape[-1]))
-        flat = flat.index_copy(0, self.target, grouped.flatten(0, 1).index_select(0, self.source))
-        return flat.view(like.shape[0], like.shape[1], -1)
+        return self.groups.inverse(grouped.flatten(0, 1)).view(*like.shape[:2], -1)

@@ -26,10 +26,10 @@ class Content:
 
 
 class Kept:
-    """Rows with the content that was added, made once while nothing is learned.
+    """Rows with the content that was added, made once while weights stay as they are.
 
     Content of 120,000 items is a product as large as the body's; text is written one id at a time, and every id would
-    pay for it anew.
+    pay for it anew. In training one pass reads the rows and predicts by them.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Kept:
         """The rows, the last of them with their content."""
         if content is None:
             return rows
-        if not self.wanted or torch.is_grad_enabled():
+        if not self.wanted:
             return _with(rows, content)
-        if self.rows is None:
+        if self.rows is None or (torch.is_grad_enabled() and not self.rows.requires_grad):
             self.rows = _with(rows, content)
         return self.rows
 

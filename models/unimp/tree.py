@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from unimp.batch import PADDING, Batch
+from unimp.permutation import Permutation
 
 NAME = "unimp_tree"  # under which transformers' bodies find it
 _STEP = 16  # branches of like length, in steps of so many ids, are computed together
@@ -27,73 +29,113 @@ _STEP = 16  # branches of like length, in steps of so many ids, are computed tog
 
 @dataclass(frozen=True)
 class Group:
-    """Branches of like length: `row` `(n,)`, `place` `(n, L)` in the flattened ids, `valid` `(n, L)`.
+    """n branches of like length in the order of their rows: `counts` of them to each of the B rows.
 
-    `mask` `(n, 1, L, T + L)` says which trunk ids and which of the branch's own each of its ids sees.
+    `mask` `(n, 1, L, T + L)` is added to scores: 0 for the trunk ids and the branch's own ids that an id sees, minus
+    infinity for others.
     """
 
-    row: Tensor
-    place: Tensor
-    valid: Tensor
+    counts: list[int]
     mask: Tensor
 
 
 @dataclass(frozen=True)
 class Tree:
-    """How the ids of a batch hang together. `trunk` is T; `real` `(B, T)` marks trunk ids."""
+    """How the ids of a batch hang together. `trunk` is T.
+
+    `parts` takes the ids `(B N,)` apart: trunks `(B, T)` come first, then the branches `(n, L)` of each group, all
+    flattened. Places behind a shorter trunk or branch are empty.
+    """
 
     trunk: int
-    real: Tensor
     groups: tuple[Group, ...]
+    parts: Permutation
 
     @classmethod
     def of(cls, batch: Batch) -> Tree:
         """The tree of a batch whose rows begin with their trunk."""
         segments, horizon = batch.segments.cpu(), batch.horizon.cpu()
         trunk = int((segments == 0).sum(1).max())
-        wide = segments.shape[1]
+        rows, wide = segments.shape
         found: dict[int, list[tuple[int, int, int, int]]] = {}
         change = torch.ones_like(segments, dtype=torch.bool)
         change[:, 1:] = segments[:, 1:] != segments[:, :-1]
-        rows, starts = change.nonzero(as_tuple=True)
+        row_of, starts = change.nonzero(as_tuple=True)
         ends = torch.cat([starts[1:], starts.new_tensor([wide])])
         ends = torch.where(ends > starts, ends, wide)  # the next start is in another row
-        for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        for row, start, end in zip(row_of.tolist(), starts.tolist(), ends.tolist(), strict=True):
             if segments[row, start] > 0:
                 size = -(-(end - start) // _STEP) * _STEP
                 found.setdefault(size, []).append((row, start, end - start, int(horizon[row, start])))
-        groups = tuple(_group(size, found[size], trunk, wide, batch.ids.device) for size in sorted(found))
-        return cls(trunk, (segments[:, :trunk] == 0).to(batch.ids.device), groups)
+        place = torch.arange(rows * wide).view(rows, wide)[:, :trunk]
+        sources, groups = [torch.where(segments[:, :trunk] == 0, place, -1).flatten()], []
+        for size in sorted(found):
+            row, start, length, until = torch.tensor(found[size]).unbind(1)
+            step = torch.arange(size)
+            valid = step < length[:, None]
+            sources.append(torch.where(valid, (row * wide + start)[:, None] + step, -1).flatten())
+            counts = torch.bincount(row, minlength=rows).tolist()
+            groups.append(Group(counts, _mask(until, valid, trunk).to(batch.ids.device)))
+        parts = Permutation.of(torch.cat(sources).to(batch.ids.device), rows * wide)
+        return cls(trunk, tuple(groups), parts)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """Attention `(B, h, N, d)` of queries, keys and values of that shape; zeros at padding."""
-        b, heads, n, width = q.shape
-        top = [x[:, :, : self.trunk] for x in (q, k, v)]
-        seen = functional.scaled_dot_product_attention(top[0], top[1], top[2], is_causal=True, scale=scale)
-        out = q.new_zeros((b, n, heads, width))
-        # A shorter row's places behind its own trunk belong to branches, whose turn comes below.
-        out[:, : self.trunk] = seen.transpose(1, 2) * self.real[:, :, None, None]
-        out = out.reshape(b * n, heads, width)
-        flat = [x.transpose(1, 2).reshape(b * n, heads, width) for x in (q, k, v)]
-        for group in self.groups:
-            own = [x[group.place].transpose(1, 2) for x in flat]  # (n, h, L, d)
-            keys = torch.cat([top[1][group.row], own[1]], dim=2)
-            values = torch.cat([top[2][group.row], own[2]], dim=2)
-            part = functional.scaled_dot_product_attention(own[0], keys, values, attn_mask=group.mask, scale=scale)
-            part = part.to(out.dtype)  # under autocast the product is half of what the rotated queries are
-            out = out.index_copy(0, group.place[group.valid], part.transpose(1, 2)[group.valid])
-        return out.view(b, n, heads, width).transpose(1, 2)
+        b, heads, n, d = q.shape
+        together = torch.cat([x.transpose(1, 2) for x in (q, k, v)], dim=-1)  # one matrix to move for three
+        shapes = [(b, self.trunk), *((len(group.mask), group.mask.shape[2]) for group in self.groups)]
+        parts = self.parts(together.flatten(0, 1)).split([rows * size for rows, size in shapes])
+        # Split, not sliced: the gradient of a slice is as large as what it is a slice of.
+        trunk, *branches = (
+            x.view(*shape, heads, 3 * d).transpose(1, 2).split(d, dim=-1)
+            for x, shape in zip(parts, shapes, strict=True)
+        )
+        seen = [functional.scaled_dot_product_attention(*trunk, is_causal=True, scale=scale)]
+        for group, (query, *own) in zip(self.groups, branches, strict=True):
+            known = [_joined(theirs, mine, group.counts) for theirs, mine in zip(trunk[1:], own, strict=True)]
+            mask = group.mask.to(query.dtype)
+            seen.append(functional.scaled_dot_product_attention(query, *known, attn_mask=mask, scale=scale))
+        rows = torch.cat([x.transpose(1, 2).reshape(-1, heads * d) for x in seen])
+        return self.parts.inverse(rows).view(b, n, heads, d).transpose(1, 2)
 
 
-def _group(size: int, branches: list[tuple[int, int, int, int]], trunk: int, wide: int, device: torch.device) -> Group:
-    row, start, length, horizon = torch.tensor(branches, device=device).unbind(1)
-    step = torch.arange(size, device=device)
-    valid = step < length[:, None]
-    place = row[:, None] * wide + start[:, None] + torch.minimum(step, length[:, None] - 1)
-    past = (torch.arange(trunk, device=device) < horizon[:, None])[:, None].expand(-1, size, -1)
+class _Joined(torch.autograd.Function):
+    """What stands in a trunk before what stands in each of its branches.
+
+    As a selection of trunks and a concatenation it would be copied twice, and its gradient added up row by row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, trunk: Tensor, own: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts, ctx.trunk = counts, trunk.shape[2]
+        both = own.new_empty((*own.shape[:2], trunk.shape[2] + own.shape[2], own.shape[3]))
+        for of_row, part in zip(trunk, both[:, :, : ctx.trunk].split(counts), strict=True):
+            part.copy_(of_row)
+        both[:, :, ctx.trunk :] = own
+        return both
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        of_trunks = [part.sum(0) for part in gradient[:, :, : ctx.trunk].split(ctx.counts)]
+        return torch.stack(of_trunks), gradient[:, :, ctx.trunk :], None
+
+
+def _joined(trunk: Tensor, own: Tensor, counts: list[int]) -> Tensor:
+    """Keys or values `(n, h, T + L, d)` of trunks `(B, h, T, d)` and their branches `(n, h, L, d)`."""
+    joined: Tensor = _Joined.apply(trunk, own, counts)  # type: ignore[no-untyped-call]
+    return joined
+
+
+def _mask(horizon: Tensor, valid: Tensor, trunk: int) -> Tensor:
+    """The mask of a group whose branches see `horizon` `(n,)` ids of T and have ids where `valid` `(n, L)`."""
+    size = valid.shape[1]
+    step = torch.arange(size)
+    past = (torch.arange(trunk) < horizon[:, None])[:, None].expand(-1, size, -1)
     own = (step[None, :] <= step[:, None])[None] & valid[:, None]
-    own = own | torch.eye(size, dtype=torch.bool, device=device)  # padding sees itself: no row is empty
-    return Group(row, place, valid, torch.cat([past, own.expand(len(row), -1, -1)], dim=2)[:, None])
+    own = own | torch.eye(size, dtype=torch.bool)  # padding sees itself: no row is empty
+    seen = torch.cat([past, own.expand(len(horizon), -1, -1)], dim=2)[:, None]
+    return torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
 
 
 def _attention(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from tests.unimp import learning_shop, tiny, training_runs
 from unimp import precision, streams, trainable
@@ -156,14 +158,15 @@ def test_hidden_states_that_are_kept_are_those_of_half_products(as_gpu: None, tm
 def test_a_batch_of_trunks_and_branches_is_read_in_half_precision(
     as_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plainly, kinds = torch.Tensor.index_copy, set()
+    plainly, kinds = functional.scaled_dot_product_attention, set()
 
-    def index_copy(self: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        assert source.dtype == self.dtype  # a GPU's autocast does not bring them together, as a CPU's does
-        kinds.add(source.dtype)
-        return plainly(self, dim, index, source)
+    def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **more: Any) -> torch.Tensor:
+        assert query.dtype == key.dtype == value.dtype  # whatever autocast made of each before
+        found = plainly(query, key, value, **more)
+        kinds.add(found.dtype)
+        return found
 
-    monkeypatch.setattr(torch.Tensor, "index_copy", index_copy)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
     rows = learning_shop.rows()
     load = Loader(rows, 0, learning_shop.HAS_PICTURE, learning_shop.patches).load(0, [0, 1, 2])
     assert load.batch is not None
@@ -173,7 +176,7 @@ def test_a_batch_of_trunks_and_branches_is_read_in_half_precision(
         plain = model.read(load.batch, load.patches)
         with precision.products(CPU):
             read = model.read(load.batch, load.patches)
-    assert kinds == {torch.float32, torch.bfloat16}
+    assert kinds == {torch.float32, torch.bfloat16}  # without and with half products
     assert read.dtype == torch.float32
     assert not torch.equal(read, plain)
     torch.testing.assert_close(read, plain, atol=0.05, rtol=0)

@@ -7,24 +7,23 @@ import torch
 from unimp.routes import GROUP, Routes
 
 
+def groups_of(slots: list[list[int]], size: int) -> list[tuple[int, list[int]]]:
+    """The picture of each group, and what stands at its places: the token's number, 0 for nothing."""
+    given = torch.tensor(slots)
+    routes = Routes.of(given, group=size)
+    numbers = routes.gather(torch.arange(1.0, given.numel() + 1).view(*given.shape, 1)).squeeze(-1)
+    return list(zip(routes.picture.tolist(), numbers.int().tolist(), strict=True))
+
+
 def test_tokens_of_one_picture_share_a_group_and_others_do_not() -> None:
-    slots = torch.tensor([[-1, 0, 0, 1], [2, 2, -1, 0]])
-    routes = Routes.of(slots, group=2)
-    found = [
-        (int(picture), routes.token[row][routes.valid[row]].tolist()) for row, picture in enumerate(routes.picture)
-    ]
-    assert found == [(0, [1, 2]), (0, [7]), (1, [3]), (2, [4, 5])]
+    found = groups_of([[-1, 0, 0, 1], [2, 2, -1, 0]], 2)
+    assert found == [(0, [2, 3]), (0, [8, 0]), (1, [4, 0]), (2, [5, 6])]
 
 
 def test_a_long_run_is_cut_into_full_groups_and_a_rest() -> None:
-    routes = Routes.of(torch.zeros(1, 2 * GROUP + 3, dtype=torch.long))
-    assert routes.valid.sum(1).tolist() == [GROUP, GROUP, 3]
-    assert routes.picture.tolist() == [0, 0, 0]
-
-
-def test_empty_places_repeat_a_token_of_their_own_group() -> None:
-    routes = Routes.of(torch.tensor([[-1, 3, 3, 5]]), group=4)
-    assert routes.token.tolist() == [[1, 2, 1, 1], [3, 3, 3, 3]]
+    found = groups_of([[0] * (2 * GROUP + 3)], GROUP)
+    assert [picture for picture, _ in found] == [0, 0, 0]
+    assert [sum(number > 0 for number in numbers) for _, numbers in found] == [GROUP, GROUP, 3]
 
 
 def test_what_is_gathered_comes_back_to_its_place_and_the_rest_is_zero() -> None:

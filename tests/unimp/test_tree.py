@@ -40,11 +40,13 @@ def test_values_and_gradients_equal_the_dense_masks() -> None:
         torch.testing.assert_close(tree, dense, atol=1e-10, rtol=1e-8)
 
 
-def test_every_id_of_a_branch_has_one_place() -> None:
+def test_every_id_has_one_place_and_comes_back_from_it() -> None:
     made = batch()
-    places = torch.cat([group.place[group.valid] for group in Tree.of(made).groups])
-    wanted = (made.segments > 0).flatten().nonzero().squeeze(1)
-    assert torch.equal(places.sort().values, wanted)
+    tree, numbers = Tree.of(made), torch.arange(1.0, made.ids.numel() + 1)
+    parts = tree.parts(numbers)
+    real = (made.segments != PADDING).flatten()
+    assert torch.equal(parts[parts > 0].sort().values, numbers[real])
+    assert torch.equal(tree.parts.inverse(parts), numbers * real)
 
 
 def test_a_row_without_branches_needs_no_tree() -> None:

@@ -1,4 +1,4 @@
-"""The two oracles as runners: they differ only in what they believe of the customer."""
+"""The oracles as runners: they differ only in what they believe and see of the customer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROWS = 256  # examples worked on together
 
 
 class _Oracle(LearnsNothing, ABC):
-    """What both oracles share: everything but how much they know of the customer."""
+    """What the oracles share: everything but how much they know of the customer."""
 
     tasks: ClassVar[frozenset[str]] = frozenset(
         {"recommendation", "preference", "explanation", "selection", "search", "image_generation"}
@@ -31,6 +31,7 @@ class _Oracle(LearnsNothing, ABC):
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     version: ClassVar[int] = 1
     reads_truth: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True  # whether it sees what was bought last
 
     @abstractmethod
     def belief(self, shop: Inference, examples: pl.DataFrame, seen: Seen) -> Floats:
@@ -61,7 +62,7 @@ class _Oracle(LearnsNothing, ABC):
                 if task == "selection":
                     yield best_subsets(shop, block, belief.sum(axis=2), seen)
                 else:
-                    chances = shop.next_items(belief.sum(axis=2), seen)
+                    chances = shop.next_items(belief.sum(axis=2), seen, ordered=self.ordered)
                     yield desk.pictures(block, chances) if task == "image_generation" else desk.ranking(block, chances)
 
 
@@ -83,3 +84,14 @@ class OracleHistory(_Oracle):
         """Exact posterior."""
         del examples
         return shop.posterior(seen)
+
+
+@dataclass
+class OracleUnordered(Oracle):
+    """Knows the true type and what was bought, not in which order: for systems that learn from a set of purchases.
+
+    A reference, no bound: it takes each purchase for the last one with the same chance, where a set may tell more.
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"recommendation"})
+    ordered: ClassVar[bool] = False

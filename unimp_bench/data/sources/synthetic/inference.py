@@ -144,7 +144,7 @@ class Inference:
         found[order] = np.log(weight) - np.log(np.maximum(rest, weight))
         return found
 
-    def _open(self, seen: Seen) -> tuple[Floats, Floats]:
+    def _open(self, seen: Seen, *, ordered: bool = True) -> tuple[Floats, Floats]:
         """Weight of what is not yet bought `(E, C, T)`, and P(next category) `(E, C)`."""
         world = self.truth.world
         category = seen.item // world.each
@@ -153,17 +153,24 @@ class Inference:
         np.subtract.at(rest, (seen.example, category), self._by_item[seen.item])
         np.add.at(count, (seen.example, category), 1)
         chance = np.broadcast_to(world.start, count.shape).copy()
-        last = np.flatnonzero(np.diff(seen.example, append=-1))
-        chance[seen.example[last]] = world.transitions[category[last]]
+        if ordered:
+            last = np.flatnonzero(np.diff(seen.example, append=-1))
+            chance[seen.example[last]] = world.transitions[category[last]]
+        else:
+            some = count.sum(axis=1) > 0
+            chance[some] = count[some] @ world.transitions
         chance[count >= world.each] = 0.0
         # Rounding may leave a used-up category a little below or above nothing.
         rest = np.where((count < world.each)[:, :, None], np.maximum(rest, 1e-9), np.inf)
         return rest, chance / np.maximum(chance.sum(axis=1, keepdims=True), 1e-300)
 
-    def next_items(self, belief: Floats, seen: Seen) -> Floats:
-        """P(next item) `(E, I)` under beliefs about choice types `(E, T)`; 0 for what is bought already."""
+    def next_items(self, belief: Floats, seen: Seen, *, ordered: bool = True) -> Floats:
+        """P(next item) `(E, I)` under beliefs about choice types `(E, T)`; 0 for what is bought already.
+
+        Not `ordered`: each item of a history is as likely as any other to have been the last one.
+        """
         world = self.truth.world
-        rest, chance = self._open(seen)
+        rest, chance = self._open(seen, ordered=ordered)
         share = (belief[:, None, :] / rest).transpose(1, 0, 2)  # (C, E, T)
         found = (share @ world.weights.transpose(1, 0, 2)).transpose(1, 0, 2)  # (E, C, n)
         found = (found * chance[:, :, None]).reshape(seen.examples, -1)
