@@ -19,8 +19,9 @@ do not count as reviews). In training a random subset is read, in its order; in 
 Departures: half of the wrong items (`hard`) come from the query's own candidates, since it ranks among those; titles
 count as a review of their item; a past purchase without a train review speaks by the explanation that the history
 shows; words for the reviews' loss are drawn from the whole review, not a window; no embeddings of users and items.
-Validation ranks `valid_candidates` candidates of `valid_examples` questions. Review vectors are all held in ranking:
-reviews x embedding x 4 bytes.
+Validation asks `valid_examples` questions and reranks as the test does: a network that has learned from the best 100
+of 1,000 puts others before them (NDCG@5 0.006 on `synthetic-small` after an epoch, 0.065 among the 100). Review vectors
+are all held in ranking: reviews x embedding x 4 bytes.
 """
 
 from __future__ import annotations
@@ -69,12 +70,12 @@ class RTM(SearchRunner):
     corruption: float = 0.9  # share of a review's words that its own loss drops
     titles: bool = True  # an item's title is one of its reviews
     hard: float = 0.5  # share of the wrong items that are drawn from the query's candidates
-    candidates: int = 1000  # items that are reranked
-    valid_candidates: int = 100
+    candidates: int = 100  # items that are reranked, in validation as in test
     valid_examples: int = 300
 
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     system: ClassVar[str] = "rtm"
+    version: ClassVar[int] = 2
     search: ClassVar[Space] = {"lr": (1e-3, 2e-3, 5e-3), "layers": (1, 2), "dropout": (0.1, 0.3), "hard": (0.0, 0.5)}
 
     _shelf: Any = field(default=None, init=False, repr=False, compare=False)
@@ -85,12 +86,12 @@ class RTM(SearchRunner):
         """Refuse parameters without meaning."""
         super().__post_init__()
         least = ("layers", "heads", "user_reviews", "item_reviews", "review_words", "words", "candidates")
-        more = ("valid_candidates", "valid_examples")
-        wrong = [name for name in (*least, *more) if getattr(self, name) < 1]
+        least = (*least, "valid_examples")
+        wrong = [name for name in least if getattr(self, name) < 1]
         shares = 0 <= self.dropout < 1 and 0 <= self.corruption < 1 and 0 <= self.hard <= 1
         if wrong or not shares or self.embedding % self.heads or self.review_epochs < 0:
             raise ConfigError(
-                f"rtm: {self}; wanted {', '.join((*least, *more))} of at least 1, dropout and corruption from 0 to "
+                f"rtm: {self}; wanted {', '.join(least)} of at least 1, dropout and corruption from 0 to "
                 "below 1, hard from 0 to 1, review_epochs of at least 0, embedding a multiple of heads"
             )
 
@@ -118,7 +119,7 @@ class RTM(SearchRunner):
         shelf = rtm_data.Shelf.of(corpus)
         members = catalogue.items.filter(catalogue.items["item_id"].is_in(corpus.names.items.implode()))
         filtered = rtm_reading.Prefilter.of(members, corpus.item_counts[1:])
-        lessons = rtm_reading.Lessons.of(corpus, shelf, filtered, self.valid_candidates, self.hard, self.titles)
+        lessons = rtm_reading.Lessons.of(corpus, shelf, filtered, self.candidates, self.hard, self.titles)
         word_noise = search_net.Noise(np.bincount(shelf.texts.values, minlength=len(corpus.names.words) + 1))
         device = torch.device(self.device)
 
@@ -139,7 +140,7 @@ class RTM(SearchRunner):
             with torch.no_grad():
                 reader = self._reader(network, shelf, self._all_vectors(network, shelf.texts))
                 for row in range(len(asked)):
-                    few = orders[asked.texts[row]][: self.valid_candidates]
+                    few = orders[asked.texts[row]][: self.candidates]
                     scores = reader.scores(asked, row, past, few)
                     seen = asked.histories.values[asked.histories.starts[row] : asked.histories.starts[row + 1]] - 1
                     gains.append(rtm_reading.gain(scores, few, seen, int(asked.targets[row]) - 1))

@@ -39,7 +39,6 @@ SMALL: dict[str, Any] = {
     "item_reviews": 2,
     "review_words": 6,
     "candidates": 10,
-    "valid_candidates": 12,
     "valid_examples": 5,
 }
 
