@@ -85,8 +85,16 @@ class RTM(SearchRunner):
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
         super().__post_init__()
-        least = ("layers", "heads", "user_reviews", "item_reviews", "review_words", "words", "candidates")
-        least = (*least, "valid_examples")
+        least = (
+            "layers",
+            "heads",
+            "user_reviews",
+            "item_reviews",
+            "review_words",
+            "words",
+            "candidates",
+            "valid_examples",
+        )
         wrong = [name for name in least if getattr(self, name) < 1]
         shares = 0 <= self.dropout < 1 and 0 <= self.corruption < 1 and 0 <= self.hard <= 1
         if wrong or not shares or self.embedding % self.heads or self.review_epochs < 0:

@@ -90,11 +90,11 @@ class Tree:
             x.view(*shape, heads, 3 * d).transpose(1, 2).split(d, dim=-1)
             for x, shape in zip(parts, shapes, strict=True)
         )
-        seen = [functional.scaled_dot_product_attention(*trunk, is_causal=True, scale=scale)]
+        seen = [functional.scaled_dot_product_attention(trunk[0], trunk[1], trunk[2], is_causal=True, scale=scale)]
         for group, (query, *own) in zip(self.groups, branches, strict=True):
-            known = [_joined(theirs, mine, group.counts) for theirs, mine in zip(trunk[1:], own, strict=True)]
+            keys, values = (_joined(trunk[part], own[part - 1], group.counts) for part in (1, 2))
             mask = group.mask.to(query.dtype)
-            seen.append(functional.scaled_dot_product_attention(query, *known, attn_mask=mask, scale=scale))
+            seen.append(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale))
         rows = torch.cat([x.transpose(1, 2).reshape(-1, heads * d) for x in seen])
         return self.parts.inverse(rows).view(b, n, heads, d).transpose(1, 2)
 
