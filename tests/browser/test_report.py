@@ -246,6 +246,16 @@ def test_a_page_with_hardly_anything_in_it(chromium: Browser, sparse: dict[str, 
     opened.context.close()
 
 
+def test_costs_that_differ_by_rounding_alone(chromium: Browser, crowded: dict[str, Any], tmp_path: Path) -> None:
+    for number, run in enumerate(crowded["runs"]):
+        run["seconds_fit"], run["seconds_predict"] = (0.1, 0.2) if number % 2 else (0.3, 0.0)
+    opened = _opened(chromium, crowded, tmp_path, _DESKTOP)
+    assert opened.page.locator("#seconds .dot").count() == 60
+    assert opened.page.locator("#seconds .axis").count() < 20
+    assert opened.complaints == []
+    opened.context.close()
+
+
 def test_sixty_systems_with_long_names(chromium: Browser, crowded: dict[str, Any], tmp_path: Path) -> None:
     for viewport in (_DESKTOP, _PHONE):
         opened = _opened(chromium, crowded, tmp_path, viewport)

@@ -6,9 +6,16 @@ function canvas(id, height, label) {
   return { root, width };
 }
 
+// How far numbers lie apart, or their size where they differ by rounding alone: counting from one to the other in steps
+// of such a difference would never end.
+function spread(low, high) {
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  return high - low > 1e-9 * size ? high - low : size || 1;
+}
+
 // Round numbers that cover a range.
 function ticks(low, high, wanted = 5) {
-  const span = high - low || Math.abs(high) || 1;
+  const span = spread(low, high);
   const rough = span / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
@@ -23,7 +30,7 @@ const tickText = (value, all) => {
 };
 
 function linear(low, high, from, to) {
-  const span = high - low || 1;
+  const span = spread(low, high);
   const scale = (value) => from + ((value - low) / span) * (to - from);
   scale.ticks = ticks(low, high);
   scale.text = (value) => tickText(value, scale.ticks);
@@ -45,7 +52,7 @@ function logarithmic(low, high, from, to) {
 function padded(values, share = 0.06) {
   const known = values.filter((value) => value !== null);
   const [low, high] = [Math.min(...known), Math.max(...known)];
-  const more = (high - low || Math.abs(high) || 1) * share;
+  const more = spread(low, high) * share;
   return [low >= 0 && low - more < 0 ? 0 : low - more, high + more];
 }
 const hue = (cohort) => `c-${Math.max(0, task().cohorts.indexOf(cohort))}`;
