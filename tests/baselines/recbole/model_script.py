@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from unimp_baselines.recbole import compat
 
@@ -153,24 +155,16 @@ def batches_shrink_with_the_catalogue() -> None:
 
 
 def only_wrong_settings_are_refused() -> None:
-    def said(settings: dict[str, Any]) -> tuple[type[Exception], str]:
-        try:
-            configure(Model("SASRec", False, settings, False, True), ITEMS, 1, ".")
-        except Exception as error:  # whatever it is, it is looked at
-            return type(error), str(error)
-        raise AssertionError(f"{settings} was taken")
+    def configured(**settings: Any) -> None:
+        configure(Model("SASRec", False, settings, False, True), ITEMS, 1, ".")
 
-    kind, why = said({"repeatable": False})
-    assert kind is RefusalError and "do not fit together: Sequential models" in why, (kind, why)
-    real = setup.Config
+    with pytest.raises(RefusalError, match="do not fit together: Sequential models"):
+        configured(repeatable=False)
     for defect in (KeyError, RuntimeError, TypeError, NotImplementedError):
-
-        def broken(*_: Any, defect: type[Exception] = defect, **__: Any) -> None:
-            raise defect("not a setting's fault")
-
-        setup.Config = broken
-        assert said({})[0] is defect
-    setup.Config = real
+        broken = patch.object(setup, "Config", side_effect=defect("not a setting's fault"))
+        with broken, pytest.raises(defect, match="not a setting's fault") as passed:
+            configured()
+        assert passed.type is defect
 
 
 rows_are_cut_as_recbole_cuts_them()

@@ -6,12 +6,11 @@ function drawMistakes() {
   if (systems.length === 0) return void $("mistakes").replaceChildren();
   const system = systems.includes(state.rater) ? state.rater : systems.find((name) => !isTruth(name)) || systems[0];
   options($("rater"), systems.map((name) => [name, name]), system);
-  const ratings = ["1", "2", "3", "4", "5"];
-  const counts = ratings.map(() => [0, 0, 0, 0, 0, 0]); // the last place: no answer
+  const counts = Array.from({ length: 5 }, () => Array(6).fill(0));
   known.filter((one) => one.system === system).forEach((one) =>
     one.counts.forEach((row, due) => row.forEach((n, said) => { counts[due][said] += n; })));
   const silent = counts.some((row) => row[5] > 0);
-  const said = [...ratings, ...(silent ? ["no answer"] : [])];
+  const said = ["1", "2", "3", "4", "5", ...(silent ? ["no answer"] : [])];
   const head = el("tr", {}, el("th", { scope: "col", class: "text", text: "Due" }),
     ...said.map((name) => el("th", { scope: "col" }, name === "no answer" ? name : `said ${name}`)));
   const body = counts.map((row, due) => {
