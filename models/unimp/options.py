@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unimp.errors import UnimpError
+from unimp.recipe import passes
 
 STRATEGIES = ("multi_task+efficient", "multi_task+full", "multi_task", "continue")
 
@@ -41,7 +42,7 @@ class Options:
         joint_answers: rating and explanation are one answer to one question, as in the released code.
         beams: beams of an explanation; 1 is greedy.
         recommendation_weight: task weight of recommendation; the released code takes 2.
-        effort: factor on every number of epochs and steps.
+        effort: factor on every number of epochs and steps; below one epoch, a share of it.
         text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
             parts here.
         pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
@@ -100,9 +101,13 @@ class Options:
         """The preset's numbers."""
         return BUDGETS[self.preset]
 
-    def times(self, count: int) -> int:
-        """A number of epochs or steps under `effort`, at least one."""
+    def steps(self, count: int) -> int:
+        """A number of steps under `effort`, at least one."""
         return max(1, round(count * self.effort))
+
+    def passes(self, epochs: int) -> dict[str, Any]:
+        """A number of epochs under `effort`, as fields of a recipe."""
+        return passes(epochs * self.effort)
 
     @property
     def model_fusion(self) -> str:
@@ -151,7 +156,7 @@ class Budget:
     def stage(self, options: Options) -> dict[str, Any]:
         """Epochs and rate of the multi-task stage under the options."""
         return {
-            "epochs": options.times(options.epochs if options.epochs is not None else self.epochs),
+            **options.passes(options.epochs if options.epochs is not None else self.epochs),
             "lr": options.lr if options.lr is not None else self.lr,
         }
 

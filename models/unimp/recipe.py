@@ -28,6 +28,7 @@ class Recipe:
 
     Args:
         epochs: passes over the rows.
+        part: share of its steps that a single pass takes; their order is drawn, so the rows are a sample.
         lr: highest learning rate.
         weight_decay: of matrices of the gated blocks; `decay_body` adds those of the body.
         warmup: share of the run over which the learning rate rises.
@@ -49,6 +50,7 @@ class Recipe:
     """
 
     epochs: int = 10
+    part: float = 1.0
     lr: float = 2e-4
     weight_decay: float = 0.1
     decay_body: bool = False
@@ -78,6 +80,8 @@ class Recipe:
             raise TrainingError(f"norm is '{self.norm}'; known: {', '.join(NORMS)}")
         if self.epochs < 0 or self.accumulate < 1 or self.lr <= 0:
             raise TrainingError(f"epochs {self.epochs}, accumulate {self.accumulate}, lr {self.lr}: must be positive")
+        if not 0 < self.part <= 1 or (self.part < 1 and self.epochs > 1):
+            raise TrainingError(f"part is {self.part} with {self.epochs} epochs; it is a share of a single one")
         if self.cached_hidden and self.draws < 1:
             raise TrainingError("cached_hidden needs rows that come again; set draws to 1 or more")
 
@@ -110,6 +114,11 @@ class Progress:
     loss: float
     tokens_per_second: float
     seconds_left: float
+
+
+def passes(count: float) -> dict[str, Any]:
+    """Fields of a recipe that reads its rows so many times: whole passes, or a share of a single one."""
+    return {"epochs": max(1, round(count)), "part": min(1.0, count)}
 
 
 class Record(Protocol):

@@ -29,6 +29,7 @@ from unimp import parts as making
 from unimp.batching import Plan, Rows
 from unimp.errors import CheckpointError
 from unimp.loading import continued
+from unimp.recipe import passes
 from unimp.shop import Shop
 from unimp.sources import Captions, Histories, Pictures, Searches, Text, log_examples
 from unimp.trainable import ROWS_NEW, part_of, parts_of
@@ -80,7 +81,7 @@ def language(system: System, shop: Shop) -> None:
         texts = making.language_texts(shop, system.parts.encoder)
         rows = Text(shop, system.writer, texts, budget.tokens, system.seed)
         recipe = Recipe(
-            epochs=system.options.times(budget.language_epochs), lr=budget.language_lr, gamma=0.0, decay_body=True
+            **system.options.passes(budget.language_epochs), lr=budget.language_lr, gamma=0.0, decay_body=True
         )
         # The folder of the stage lies beside what it makes, so that pre-training may be shared.
         keep, system.folder = system.folder, system.parts_folder
@@ -109,7 +110,7 @@ def caption(system: System, shop: Shop) -> None:
         Plan({}, budget.tokens),
         system.seed,
     )
-    recipe = Recipe(epochs=system.options.times(budget.caption_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
+    recipe = Recipe(**system.options.passes(budget.caption_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
     trained = parts_of(system.model.config, "caption") | parts_of(
         system.model.config, "multi_task", scratch=budget.scratch
     )
@@ -125,7 +126,7 @@ def searches(system: System, shop: Shop) -> None:
     asked = {"search", "image_generation"} & set(system.tasks)
     if not (budget.search_epochs and asked and system.model.content is not None):
         return
-    recipe = Recipe(epochs=system.options.times(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
+    recipe = Recipe(**system.options.passes(budget.search_epochs), lr=budget.lr, gamma=0.0, warmup=0.05)
     rows = Searches(shop, system.writer, budget.tokens, system.seed)
     train_stage(system, "searches", rows, recipe, parts_of(system.model.config, "search"))
 
@@ -143,7 +144,7 @@ def histories(system: System, shop: Shop) -> None:
     style = dataclasses.replace(system.style, context="id", history=0, earlier=_BARE)
     rows = Histories(shop, system.writer_of(style), Plan({}, budget.tokens), system.seed)
     recipe = Recipe(
-        epochs=system.options.times(budget.history_epochs),
+        **system.options.passes(budget.history_epochs),
         lr=budget.history_lr,
         gamma=0.0,
         warmup=0.05,
@@ -210,7 +211,7 @@ def fine_tune(system: System, shop: Shop) -> None:
         budget = system.options.budget
         recipe = recipe_of(
             system,
-            epochs=system.options.times(TUNING_EPOCHS),
+            **system.options.passes(TUNING_EPOCHS),
             lr=budget.stage(system.options)["lr"] * TUNING_RATE,
             schedule="constant",
             patience=2,
@@ -260,8 +261,8 @@ def pictures(system: System, shop: Shop) -> None:
     codes = system.parts.codes
     budget = system.options.budget
     known = system.heads.get("image_generation")  # a held-out domain is learned after others
-    epochs = system.options.times(budget.image_epochs) if known is None else _adapted(system)
-    drawings = min(budget.image_drawings, epochs)
+    count = system.options.effort * budget.image_epochs if known is None else _adapted(system)
+    drawings = min(budget.image_drawings, max(1, round(count)))
     asked = log_examples(
         shop,
         "image_generation",
@@ -279,22 +280,23 @@ def pictures(system: System, shop: Shop) -> None:
     rows = Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings)
     if known is None:
         steps = float(rows.lengths().sum()) / (budget.tokens * budget.accumulate)
-        epochs = long_enough(epochs, steps, system.options.times(budget.image_steps))
+        count = long_enough(count, steps, system.options.steps(budget.image_steps))
     else:
         system.model.load_state_dict(known, strict=False)
-    train_stage(system, stage, rows, recipe_of(system, epochs=epochs, gamma=0.0), trained)
+    train_stage(system, stage, rows, recipe_of(system, **passes(count), gamma=0.0), trained)
     system.heads["image_generation"] = _changed(system, start)
     system.model.load_state_dict(start, strict=False)
 
 
-def long_enough(epochs: int, steps: float, least: int) -> int:
-    """So many epochs of so many steps, or as many as make at least `least` steps."""
-    return max(epochs, math.ceil(least / max(steps, 1.0)))
+def long_enough(count: float, steps: float, least: int) -> float:
+    """So many passes of so many steps, or as many as make at least `least` steps; whole ones, if more than one."""
+    needed = least / max(steps, 1.0)
+    return max(count, needed if needed < 1 else math.ceil(needed))
 
 
-def _adapted(system: System) -> int:
-    """Epochs on a held-out domain."""
-    return system.options.times(system.options.adapt_epochs or system.options.budget.adapt_epochs)
+def _adapted(system: System) -> float:
+    """Passes over a held-out domain."""
+    return system.options.effort * (system.options.adapt_epochs or system.options.budget.adapt_epochs)
 
 
 def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
@@ -308,7 +310,7 @@ def new_domain(system: System, shop: Shop, learned: Sequence[str]) -> None:
         Rows(shop, system.writer, plan_of(system, learned), system.seed),
         recipe_of(
             system,
-            epochs=_adapted(system),
+            **passes(_adapted(system)),
             keep="last" if budget.scratch else "best",
         ),
         parts if system.options.new_domain == "finetune_all" else ROWS_NEW,

@@ -186,6 +186,7 @@ class _Run:
         rows = self._rows_of(state.epoch)
         draw = state.epoch % recipe.draws if recipe.draws else state.epoch
         steps = steps_of(rows, state.epoch, draw, self.world, recipe.accumulate)
+        steps = steps[: math.ceil(len(steps) * recipe.part)]
         if not steps:
             raise TrainingError(f"stage {self.stage} has no rows to learn from; check the training examples")
         loader = Loader(rows, draw, self.has_picture, self.patches, always=self.looks)

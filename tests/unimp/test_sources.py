@@ -128,7 +128,15 @@ def test_epochs_take_turns_with_sets_of_questions_about_pictures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "steps", "least", "wanted"), [(6, 92.0, 540, 6), (6, 29.0, 540, 19), (6, 0.2, 20, 20), (2, 0.0, 1, 2)]
+    ("passes", "steps", "least", "wanted"),
+    [
+        (6, 92.0, 540, 6),
+        (6, 29.0, 540, 19),
+        (6, 0.2, 20, 20),
+        (2, 0.0, 1, 2),
+        (0.9, 92.0, 81, 0.9),
+        (0.3, 92.0, 46, 0.5),
+    ],
 )
-def test_a_small_shop_has_more_epochs_of_pictures(epochs: int, steps: float, least: int, wanted: int) -> None:
-    assert long_enough(epochs, steps, least) == wanted
+def test_a_small_shop_has_more_epochs_of_pictures(passes: float, steps: float, least: int, wanted: float) -> None:
+    assert long_enough(passes, steps, least) == wanted

@@ -14,7 +14,7 @@ from unimp import checkpoint, losses, trainable
 from unimp.errors import CheckpointError, TrainingError
 from unimp.loading import Loader, Targets, steps_of
 from unimp.modeling import Unimp
-from unimp.recipe import Recipe
+from unimp.recipe import Recipe, passes
 
 SHORT = Recipe(epochs=2, lr=1e-2, log_steps=2)
 
@@ -42,6 +42,32 @@ def test_losses_fall_and_every_task_is_told(tmp_path: Path) -> None:
     assert outcome.padded >= outcome.tokens
     events = list((tmp_path / "tensorboard").iterdir())
     assert events and all(event.stat().st_size for event in events)
+
+
+def test_part_of_an_epoch_is_its_first_steps_with_a_rate_that_falls_to_its_end(tmp_path: Path) -> None:
+    whole, all_steps = run(tmp_path / "whole", replace(SHORT, epochs=1))
+    shares: list[float] = []
+    recipe = replace(SHORT, **passes(0.4), checkpoint_steps=1)
+    half, outcome = run(tmp_path / "part", recipe, report=lambda progress: shares.append(progress.share))
+    assert outcome.steps == math.ceil(0.4 * all_steps.steps) < all_steps.steps
+    assert shares[-1] == 1.0
+    assert 0 < outcome.tokens < all_steps.tokens
+    assert differing(weights(half), weights(whole))
+    with pytest.raises(KilledError):
+        run(tmp_path / "killed", recipe, report=killed_after(1))
+    again, _ = run(tmp_path / "killed", recipe)
+    assert differing(weights(again), weights(half)) == []
+
+
+@pytest.mark.parametrize(("count", "epochs", "part"), [(0.15, 1, 0.15), (1, 1, 1.0), (1.4, 1, 1.0), (2.6, 3, 1.0)])
+def test_passes_are_whole_ones_or_a_share_of_one(count: float, epochs: int, part: float) -> None:
+    assert passes(count) == {"epochs": epochs, "part": part}
+
+
+@pytest.mark.parametrize(("epochs", "part"), [(2, 0.5), (1, 0.0), (1, 1.5)])
+def test_a_part_that_is_no_share_of_one_epoch_is_refused(epochs: int, part: float) -> None:
+    with pytest.raises(TrainingError, match="share of a single one"):
+        Recipe(epochs=epochs, part=part)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 9])
