@@ -71,6 +71,7 @@ class SASRecCE:
     tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "selection"})
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     version: ClassVar[int] = 2
+    name: ClassVar[str] = "sasrec_ce"
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch",)
@@ -91,14 +92,19 @@ class SASRecCE:
         shares = 0 <= self.dropout < 1 and 0 <= self.average < 1
         if wrong or self.lr <= 0 or self.patience < 0 or not shares or self.embedding % self.heads:
             raise ConfigError(
-                f"sasrec_ce: {self}; wanted {', '.join(least)} of at least 1, lr above 0, patience of at least 0, "
+                f"{self.name}: {self}; wanted {', '.join(least)} of at least 1, lr above 0, patience of at least 0, "
                 "dropout and average from 0 to below 1, embedding a multiple of heads"
             )
 
     @property
     def device(self) -> str:
         """Where it computes."""
-        return device("sasrec_ce", self.gpu)
+        return device(self.name, self.gpu)
+
+    @property
+    def wrong_items(self) -> int:
+        """Drawn wrong items a place, for a binary loss; 0: cross-entropy over all items."""
+        return 0
 
     def fit(self, data: Mapping[str, TaskData], context: Context) -> None:
         """Train on the interactions, stop by validation, tune the threshold of selection on validation.
@@ -113,14 +119,14 @@ class SASRecCE:
         self._learn(data, context, "new_domain")
 
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
-        require_torch("sasrec_ce")
+        require_torch(self.name)
         import torch
 
         from unimp_baselines import sasrec_net
 
         given = data["recommendation"] if "recommendation" in data else data["selection"]
         feed = Feed.of(given, cohort)
-        seed = int(context.rng("sasrec_ce").integers(1 << 31))
+        seed = int(context.rng(self.name).integers(1 << 31))
         known = np.flatnonzero(np.diff(feed.valid_histories.starts) > 0)
         past = _tensors(feed.valid_histories)
         valid = [past[k] for k in known], torch.from_numpy(feed.valid_targets[known])
@@ -133,6 +139,8 @@ class SASRecCE:
             self.average,
             seed,
             context.limit(self.max_seconds),
+            wrong=self.wrong_items,
+            name=self.name,
         )
         with torch.random.fork_rng():  # the caller's generator goes on as if nothing had been drawn
             torch.manual_seed(seed)
@@ -146,7 +154,7 @@ class SASRecCE:
             def train(step: Step) -> dict[str, Any]:
                 return sasrec_net.train(network, _tensors(feed.sequences), valid, plan, checkpoint, step)
 
-            facts = told(context, "sasrec_ce", cohort, self.epochs, "NDCG@10", train)
+            facts = told(context, self.name, cohort, self.epochs, "NDCG@10", train)
         popularity = np.log1p(np.bincount(feed.sequences.values, minlength=len(feed.items) + 1)[1:])
         self._learned = Learned(network, feed.items, popularity.astype(np.float32), None, facts)
         if "selection" in data:
@@ -209,7 +217,7 @@ class SASRecCE:
             ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
-        require_torch("sasrec_ce")
+        require_torch(self.name)
         from safetensors.torch import load_file
 
         from unimp_baselines import sasrec_net

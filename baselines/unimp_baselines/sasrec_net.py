@@ -1,4 +1,4 @@
-"""SASRec's network, its cross-entropy over all items in pieces, and its training, in plain PyTorch.
+"""SASRec's network, its losses over all items or drawn ones, and its training, in plain PyTorch.
 
 Shapes: batch B, history L (padded at the front), width d, items n; item numbers run from 1, 0 is padding.
 """
@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 (its name everywhere)
 from unimp_baselines import learning
 
 _LOGITS = 1 << 24  # scores that are in memory at a time: 64 MB
+_REDRAWN = 100  # times that a user's own item is drawn anew
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,32 @@ class AllItems(torch.autograd.Function):
         return of_states * scale, of_table * scale, None
 
 
+def binary(states: Tensor, table: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
+    """Mean over states `(rows, d)` of -log sigmoid(h . e_right) - mean over drawn ones of log sigmoid(-h . e_wrong).
+
+    Kang & McAuley 2018, equation 7, with `right` `(rows,)` and `wrong` `(rows, drawn)` as rows of the table `(n, d)`.
+    """
+    of_right = (states * F.embedding(right, table)).sum(1)
+    of_wrong = (F.embedding(wrong, table) @ states[:, :, None]).squeeze(2)
+    return F.softplus(-of_right).mean() + F.softplus(of_wrong).mean()
+
+
+def drawn(rows: Tensor, places: int, count: int, items: int, generator: torch.Generator) -> Tensor:
+    """Wrong items `(B, places, count)`, numbered from 1, of users whose own items are `rows` `(B, any)`.
+
+    Uniform among all but the user's own; somebody who has them all gets any.
+    """
+    found = torch.randint(1, items + 1, (len(rows), places * count), generator=generator)
+    own = rows.sort(dim=1).values
+    for _ in range(_REDRAWN):
+        at = torch.searchsorted(own, found).clamp_(max=own.shape[1] - 1)
+        again = own.gather(1, at) == found
+        if not (left := int(again.sum())):
+            break
+        found[again] = torch.randint(1, items + 1, (left,), generator=generator)
+    return found.view(len(rows), places, count)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How to train."""
@@ -144,6 +171,8 @@ class Plan:
     seed: int
     max_seconds: float
     checkpoint_seconds: float = 20.0
+    wrong: int = 0  # drawn wrong items a place, for the binary loss; 0: cross-entropy over all items
+    name: str = "sasrec_ce"
 
 
 def padded(rows: list[Tensor], width: int) -> Tensor:
@@ -201,14 +230,20 @@ def train(
             real = right != 0
             states = model(histories)[real]
             table = model.items.weight[1:]
-            loss: Tensor = AllItems.apply(states, table, right[real] - 1)  # type: ignore[no-untyped-call]
+            loss: Tensor
+            if plan.wrong:
+                own = padded(some, max(len(row) for row in some))
+                wrong = drawn(own, width, plan.wrong, model.shape.items, generator).to(device)
+                loss = binary(states, table, right[real] - 1, wrong[real] - 1)
+            else:
+                loss = AllItems.apply(states, table, right[real] - 1)  # type: ignore[no-untyped-call]
             yield loss, int(real.sum())
 
     def score() -> float | None:
         return ndcg10(model, *valid) if len(valid[0]) else None
 
     how = learning.Plan(
-        "sasrec_ce",
+        plan.name,
         plan.epochs,
         plan.patience,
         plan.lr,

@@ -69,7 +69,7 @@ def test_ndcg_masks_seen_items_and_counts_ties_against_it(monkeypatch: pytest.Mo
     assert found == pytest.approx((1 / np.log2(3) + 0) / 2)  # second of what is left; last of 29 equal ones
 
 
-def _chains(users: int = 40) -> list[torch.Tensor]:
+def chains(users: int = 40) -> list[torch.Tensor]:
     """Sequences in which item k is followed by k + 1: what comes next can be learned exactly."""
     starts = torch.randint(1, 24, (users,), generator=torch.Generator().manual_seed(1)).tolist()
     return [torch.arange(start, start + 6) for start in starts]
@@ -86,7 +86,7 @@ def _trained(
         if epoch == stop:
             raise KeyboardInterrupt
 
-    rows = _chains()
+    rows = chains()
     valid = [row[:-1] for row in rows], torch.stack([row[-1] for row in rows])
     plan = sasrec_net.Plan(**{**vars(PLAN), "epochs": epochs, "average": average, "checkpoint_seconds": 0.0})
     sasrec_net.train(model, rows, valid, plan, folder / "checkpoint", step)
@@ -109,7 +109,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(tmp_path: Path, ave
 def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     model, losses = _trained(tmp_path, epochs=60)
     assert losses[-1] < losses[0] / 2
-    rows = _chains()
+    rows = chains()
     assert sasrec_net.ndcg10(model, [row[:3] for row in rows], torch.stack([row[3] for row in rows])) > 0.9
 
 
