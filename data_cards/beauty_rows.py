@@ -61,7 +61,7 @@ class Row:
 # users of RecBole report.
 ROWS = {
     "sasrec_ce": Row("sasrec_ce", {}, 20, (None, None, 0.0897, 0.0539)),
-    "sasrec_bce": Row("sasrec_bce", {}, 60, (0.0387, 0.0249, 0.0605, 0.0318)),
+    "sasrec_bce": Row("sasrec_bce", {}, 30, (0.0387, 0.0249, 0.0605, 0.0318)),
     "sasrec": Row("sasrec", {}, 180, (None, None, 0.0848, 0.0432)),
     "gru4rec": Row("gru4rec", {}, 180, (0.0164, 0.0099, 0.0283, 0.0137)),
     "hgn": Row("hgn", {}, 180, (0.0325, 0.0206, 0.0512, 0.0266)),
