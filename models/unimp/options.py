@@ -42,7 +42,8 @@ class Options:
         joint_answers: rating and explanation are one answer to one question, as in the released code.
         beams: beams of an explanation; 1 is greedy.
         recommendation_weight: task weight of recommendation; the released code takes 2.
-        effort: factor on every number of epochs and steps; below one epoch, a share of it.
+        effort: factor on every number of epochs and steps; below one epoch, a share of it. Below 1, fewer examples
+            settle decisions as well.
         text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
             parts here.
         pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
@@ -101,8 +102,8 @@ class Options:
         """The preset's numbers."""
         return BUDGETS[self.preset]
 
-    def steps(self, count: int) -> int:
-        """A number of steps under `effort`, at least one."""
+    def times(self, count: int) -> int:
+        """A number of steps or examples under `effort`, at least one."""
         return max(1, round(count * self.effort))
 
     def passes(self, epochs: int) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def make_tower(
             rows,
             encoder,
             PRESETS[options.preset]["vision"],
-            ContrastiveSettings(seed=seed, steps=options.steps(options.budget.tower_steps)),
+            ContrastiveSettings(seed=seed, steps=options.times(options.budget.tower_steps)),
             device=device,
             checkpoint=folder.with_suffix(".checkpoint"),
             report=lambda step, steps, loss: report("vision tower", step / steps, f"loss {loss:.3f}"),
@@ -202,7 +202,7 @@ def make_codes(
         trained = made.train(
             known,
             seed=seed,
-            steps=options.steps(IMAGE_STEPS[size]),
+            steps=options.times(IMAGE_STEPS[size]),
             preset=size,
             report=lambda step, share, loss: report("image tokenizer", share, f"step {step}, loss {loss:.4f}"),
             checkpoint=folder.with_suffix(".checkpoint"),

@@ -53,10 +53,10 @@ def parts(options: Options, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     made = {
         "seed": seed,
         "vocabulary": budget.vocabulary,
-        "tower steps": options.steps(budget.tower_steps),
+        "tower steps": options.times(budget.tower_steps),
         "language": options.passes(budget.language_epochs),
         "language rate": budget.language_lr,
-        "codec steps": options.steps(IMAGE_STEPS[budget.image_tokens]),
+        "codec steps": options.times(IMAGE_STEPS[budget.image_tokens]),
     }
     return fits, made
 

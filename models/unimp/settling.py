@@ -15,7 +15,7 @@ from unimp.validation import Validation, true_ratings
 if TYPE_CHECKING:
     from unimp.system import System
 
-_SETTLED = 1000  # examples of a task by which decisions are made
+_SETTLED, _FEWEST = 1000, 200  # examples of a task by which decisions are made, and those of the shortest training
 
 
 def settle(system: System, shop: Shop) -> None:
@@ -26,7 +26,8 @@ def settle(system: System, shop: Shop) -> None:
     scaled, chosen = before.scale, None
     decoder = system.decoder()
     asked_of = [task for task in ("preference", "selection") if task in system.tasks]
-    examples = Validation(system, shop, asked_of, most=_SETTLED).examples
+    most = min(_SETTLED, max(_FEWEST, system.options.times(_SETTLED)))
+    examples = Validation(system, shop, asked_of, most=most).examples
     if rated := examples.get("preference"):
         with system.tuned("preference"):
             expected, likeliest = decoder.rate(rated)

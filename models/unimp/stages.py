@@ -280,7 +280,7 @@ def pictures(system: System, shop: Shop) -> None:
     rows = Pictures(shop, system.writer, asked, found, budget.tokens, system.seed, drawings)
     if known is None:
         steps = float(rows.lengths().sum()) / (budget.tokens * budget.accumulate)
-        count = long_enough(count, steps, system.options.steps(budget.image_steps))
+        count = long_enough(count, steps, system.options.times(budget.image_steps))
     else:
         system.model.load_state_dict(known, strict=False)
     train_stage(system, stage, rows, recipe_of(system, **passes(count), gamma=0.0), trained)

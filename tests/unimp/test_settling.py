@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 from unimp.decisions import Decisions
+from unimp.options import Options
 from unimp.settling import settle
 from unimp.shop import Example
 
@@ -42,7 +44,7 @@ class Decoder:
 def system(decisions: Decisions, **more: Any) -> Any:
     told: list[dict[str, float]] = []
     given: dict[str, Any] = {
-        "options": SimpleNamespace(settle=True),
+        "options": Options(),
         "tasks": ("recommendation", "preference", "selection"),
         "vocabulary": SimpleNamespace(levels=1),
         "team": SimpleNamespace(agree=lambda value: value),
@@ -76,12 +78,27 @@ def test_selection_goes_by_what_selects_better() -> None:
     assert alone.decisions.by == "labels"
 
 
+@pytest.mark.parametrize(("effort", "looked_at"), [(0.1, 200), (0.5, 500), (1, 1000), (3, 1000)])
+def test_a_short_training_is_settled_by_fewer_examples(effort: float, looked_at: int) -> None:
+    asked: list[int] = []
+
+    class Counting(Decoder):
+        def rate(self, asked_of: list[Example]) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(len(asked_of))
+            return super().rate(asked_of)
+
+    many = [replace(one, id=f"{one.id}.{k}") for k in range(40) for one in examples()["preference"]]
+    made = system(Decisions(), options=Options(effort=effort), decoder=Counting)
+    settle(made, SimpleNamespace(valid={"preference": many}))  # type: ignore[arg-type]
+    assert asked == [looked_at]
+
+
 def test_what_too_few_examples_cannot_say_stays_and_nothing_is_settled_unasked() -> None:
     before = Decisions((0.5, 0.9), 0.4, "items")
     few = {task: asked[:5] for task, asked in examples().items()}
     made = system(before)
     settle(made, SimpleNamespace(valid=few))  # type: ignore[arg-type]
     assert made.decisions == before
-    unasked = system(before, options=SimpleNamespace(settle=False))
+    unasked = system(before, options=Options(settle=False))
     settle(unasked, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
     assert unasked.decisions == before
