@@ -60,7 +60,7 @@ def test_it_learns_what_follows_what(tmp_path: Path) -> None:
     plan = sasrec_net.Plan(**{**vars(PLAN), "epochs": 60, "wrong": 1})
     sasrec_net.train(model, rows, valid, plan, tmp_path / "checkpoint", lambda _, loss, __: losses.append(loss))
     assert losses[-1] < losses[0] / 2
-    # 0.09 before; a wrong item at a time orders the first places less sharply than cross-entropy does.
+    # 0.09 before; cross-entropy comes to above 0.9 in as many epochs, four drawn items do not.
     assert sasrec_net.ndcg10(model, [row[:3] for row in rows], torch.stack([row[3] for row in rows])) > 0.8
 
 
