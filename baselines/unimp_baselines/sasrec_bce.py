@@ -26,13 +26,13 @@ class SASRecBCE(SASRecCE):
     negatives: int = 1  # drawn wrong items a place
 
     version: ClassVar[int] = 1
-    name: ClassVar[str] = "sasrec_bce"
+    system: ClassVar[str] = "sasrec_bce"
 
     def __post_init__(self) -> None:
         """Refuse parameters without meaning."""
         super().__post_init__()
         if self.negatives < 1:
-            raise ConfigError(f"{self.name}: negatives={self.negatives}; wanted at least 1, or the runner sasrec_ce")
+            raise ConfigError(f"{self.system}: negatives={self.negatives}; wanted at least 1, or the runner sasrec_ce")
 
     @property
     def wrong_items(self) -> int:

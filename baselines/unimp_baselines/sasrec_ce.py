@@ -71,7 +71,7 @@ class SASRecCE:
     tasks: ClassVar[frozenset[str]] = frozenset({"recommendation", "selection"})
     cohorts: ClassVar[frozenset[str]] = EVERY_COHORT
     version: ClassVar[int] = 2
-    name: ClassVar[str] = "sasrec_ce"
+    system: ClassVar[str] = "sasrec_ce"  # its name in messages
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("torch",)
@@ -92,14 +92,14 @@ class SASRecCE:
         shares = 0 <= self.dropout < 1 and 0 <= self.average < 1
         if wrong or self.lr <= 0 or self.patience < 0 or not shares or self.embedding % self.heads:
             raise ConfigError(
-                f"{self.name}: {self}; wanted {', '.join(least)} of at least 1, lr above 0, patience of at least 0, "
+                f"{self.system}: {self}; wanted {', '.join(least)} of at least 1, lr above 0, patience of at least 0, "
                 "dropout and average from 0 to below 1, embedding a multiple of heads"
             )
 
     @property
     def device(self) -> str:
         """Where it computes."""
-        return device(self.name, self.gpu)
+        return device(self.system, self.gpu)
 
     @property
     def wrong_items(self) -> int:
@@ -119,14 +119,14 @@ class SASRecCE:
         self._learn(data, context, "new_domain")
 
     def _learn(self, data: Mapping[str, TaskData], context: Context, cohort: str) -> None:
-        require_torch(self.name)
+        require_torch(self.system)
         import torch
 
         from unimp_baselines import sasrec_net
 
         given = data["recommendation"] if "recommendation" in data else data["selection"]
         feed = Feed.of(given, cohort)
-        seed = int(context.rng(self.name).integers(1 << 31))
+        seed = int(context.rng(self.system).integers(1 << 31))
         known = np.flatnonzero(np.diff(feed.valid_histories.starts) > 0)
         past = _tensors(feed.valid_histories)
         valid = [past[k] for k in known], torch.from_numpy(feed.valid_targets[known])
@@ -140,7 +140,7 @@ class SASRecCE:
             seed,
             context.limit(self.max_seconds),
             wrong=self.wrong_items,
-            name=self.name,
+            name=self.system,
         )
         with torch.random.fork_rng():  # the caller's generator goes on as if nothing had been drawn
             torch.manual_seed(seed)
@@ -154,7 +154,7 @@ class SASRecCE:
             def train(step: Step) -> dict[str, Any]:
                 return sasrec_net.train(network, _tensors(feed.sequences), valid, plan, checkpoint, step)
 
-            facts = told(context, self.name, cohort, self.epochs, "NDCG@10", train)
+            facts = told(context, self.system, cohort, self.epochs, "NDCG@10", train)
         popularity = np.log1p(np.bincount(feed.sequences.values, minlength=len(feed.items) + 1)[1:])
         self._learned = Learned(network, feed.items, popularity.astype(np.float32), None, facts)
         if "selection" in data:
@@ -217,7 +217,7 @@ class SASRecCE:
             ConfigError: PyTorch is not installed.
             IncompleteError: a file is not there or was changed.
         """
-        require_torch(self.name)
+        require_torch(self.system)
         from safetensors.torch import load_file
 
         from unimp_baselines import sasrec_net

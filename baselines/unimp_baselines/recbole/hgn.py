@@ -28,7 +28,7 @@ class HGN(RecBoleRunner):
     embedding: int = 50
     epochs: int = 200
     batch: int = 4096  # pairs of a right and a wrong item
-    patience: int = 30  # validation often falls below its first epochs before it rises
+    patience: int = 30  # on the synthetic shop epoch 3 is the best for a while, and epoch 44 in the end
     weight_decay: float = 1e-7
     window: int = 5  # L
     negatives: int = 3  # wrong items for each right one, with loss "bpr"
