@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -137,11 +138,11 @@ def main() -> None:
     if given.way:
         print(json.dumps(measure(given.way, given.levels, given.examples, given.items, given.batch)))
         return
-    found = {}
+    found, one_thread = {}, {**os.environ, "OMP_NUM_THREADS": "1"}  # batches are not read at once either
     for way, levels in WAYS:
         command = [sys.executable, __file__, "--way", way, "--levels", str(levels)]
         command += [f"--{name}={getattr(given, name)}" for name in ("examples", "items", "batch")]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        out = subprocess.run(command, check=True, capture_output=True, text=True, env=one_thread).stdout
         found[way, levels] = json.loads(out.splitlines()[-1])
     print(f"{given.examples} searches over {given.items} items, prompts of about {found['logits', 1]['ids']} ids")
     for (way, levels), one in found.items():

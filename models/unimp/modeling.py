@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,8 @@ from unimp.rows import INIT_STD, Content, InputRows, OutputRows
 from unimp.tree import NAME, Tree, has_branches
 
 _LAST = ("attention.dense.weight", "dense_4h_to_h.weight", "to_out.weight", "feed.3.weight")  # ends of branches
+# What blocks look at in the pass that is going on: each thread has its own, so that one model reads several batches.
+_PASSING: ContextVar[Media | None] = ContextVar("pictures of a pass", default=None)
 
 
 class Unimp(PreTrainedModel, GenerationMixin):
@@ -85,7 +88,6 @@ class Unimp(PreTrainedModel, GenerationMixin):
                 )
         elif config.fusion != "none":
             self.projection = Projection(config)
-        self._media: Media | None = None
         for number, layer in enumerate(self.layers):
             if str(number) in self.blocks:
                 # A bound method, not a closure: a deep copy of the model then looks through its own blocks.
@@ -165,13 +167,14 @@ class Unimp(PreTrainedModel, GenerationMixin):
 
     def _look(self, number: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a layer is given instead: its hidden states having looked at pictures."""
-        if self._media is None:
+        media = _PASSING.get()
+        if media is None:
             return None
         block = self.blocks[number]
         # A hook stands outside the layer's own checkpointing, so the block is checkpointed here.
         if self.training and getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
-            return (checkpoint(block, args[0], self._media, use_reentrant=False), *args[1:]), kwargs
-        return (block(args[0], self._media), *args[1:]), kwargs
+            return (checkpoint(block, args[0], media, use_reentrant=False), *args[1:]), kwargs
+        return (block(args[0], media), *args[1:]), kwargs
 
     def latents(self, patches: Tensor | None) -> Tensor:
         """Latents `(pictures, latents, width)` of patch tokens `(pictures, patches, width)`."""
@@ -229,11 +232,11 @@ class Unimp(PreTrainedModel, GenerationMixin):
             x = self.projection(x, media, which)
         if mask is not None and mask.dim() == 3:
             mask = mask.unsqueeze(1)
-        self._media = media if len(self.blocks) else None
+        passing = _PASSING.set(media if len(self.blocks) else None)
         try:
             last = self._run(x, mask, positions, cache, tree)
         finally:
-            self._media = None  # what is left here would live until the next pass, graph and all
+            _PASSING.reset(passing)  # what is left here would live until the next pass, graph and all
         if self.projection is not None and self.config.fusion == "late":
             last = self.projection(last, media, which)
         return last

@@ -17,6 +17,7 @@ from unimp.modeling import Unimp
 from unimp.sequence import Row, Writer
 from unimp.shop import Example, Ints
 from unimp.streams import Patches, Stream
+from unimp.threads import ahead, at_once
 
 STRETCH = 4096  # examples written out at a time
 
@@ -68,7 +69,16 @@ class Reader:
     def read(
         self, rows: Sequence[Row], numbers: Ints, *, going_on: bool = True, copies: int = 1
     ) -> Iterator[tuple[Ints, Stream]]:
-        """Batches of rows of like length, read, with the numbers of their examples."""
+        """Batches of rows of like length, read, with the numbers of their examples; the next are read meanwhile."""
+
+        def begun(chosen: Ints) -> tuple[Ints, Stream]:
+            batch = collate([rows[n] for n in chosen], self.has_picture, self.vocabulary.pad, left=True)
+            return numbers[chosen], Stream.begin(self.model, batch, self.patches, going_on=going_on)
+
+        yield from ahead(begun, self._batches(rows, copies), at_once(self.model.device))
+
+    def _batches(self, rows: Sequence[Row], copies: int) -> Iterator[Ints]:
+        """Places of rows of like length, as many as fit in a batch."""
         lengths = np.array([len(row) for row in rows])
         order = np.argsort(lengths, kind="stable")
         start = 0
@@ -76,8 +86,7 @@ class Reader:
             stop = start + 1
             while stop < len(order) and (stop + 1 - start) * int(lengths[order[stop]]) * copies <= self.tokens:
                 stop += 1
-            batch = collate([rows[n] for n in order[start:stop]], self.has_picture, self.vocabulary.pad, left=True)
-            yield numbers[order[start:stop]], Stream.begin(self.model, batch, self.patches, going_on=going_on)
+            yield order[start:stop]
             start = stop
 
     @contextmanager

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tests.unimp.tiny import MPT, MPT_NORMED, NEOX, batch, config, logits, model, patches, row, words
+from unimp import modeling
 from unimp.losses import focal
 from unimp.modeling import Unimp
 from unimp.rows import InputRows, OutputRows
@@ -194,7 +195,7 @@ def test_keys_of_pictures_are_computed_once_while_text_is_generated(monkeypatch:
 def test_nothing_of_a_pass_stays_behind() -> None:
     made = model()
     made.read(batch(row(TRUNK), pictures=2), patches(2))
-    assert made._media is None
+    assert modeling._PASSING.get() is None
     generated(made, patches(3), [SHORT])
     assert not hasattr(made, "_given")
 
