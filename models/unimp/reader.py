@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimp import memory
 from unimp.batching import collate
 from unimp.modeling import Unimp
 from unimp.sequence import Row, Writer
@@ -75,7 +76,11 @@ class Reader:
             batch = collate([rows[n] for n in chosen], self.has_picture, self.vocabulary.pad, left=True)
             return numbers[chosen], Stream.begin(self.model, batch, self.patches, going_on=going_on)
 
-        yield from ahead(begun, self._batches(rows, copies), at_once(self.model.device))
+        for count, read in enumerate(ahead(begun, self._batches(rows, copies), at_once(self.model.device)), start=1):
+            yield read
+            if count % memory.EVERY == 0:
+                memory.give_back()  # each thread's part of the heap else keeps the largest batches it ever saw
+        memory.give_back()
 
     def _batches(self, rows: Sequence[Row], copies: int) -> Iterator[Ints]:
         """Places of rows of like length, as many as fit in a batch."""
