@@ -41,8 +41,9 @@ def at_once(device: torch.device) -> int:
 def ahead(work: Callable[[_T], _R], given: Iterable[_T], count: int) -> Iterator[_R]:
     """The results of `work`, in order; up to `count` are worked at, in threads of their own, before they are asked for.
 
-    Batches need not wait for each other as the threads of one operation do, so this costs nothing on cores that are
-    shared. Answers of preset tiny take 0.5 to 0.75 of the time on two free cores. Errors of `work` come as their
+    Batches need not wait for each other as the threads of one operation do. Answers of preset tiny take 0.5 to 0.75 of
+    the time on two free cores; on shared ones up to a third more, where two threads in every operation take two to
+    three times as long (`benchmarks/answering.py`). Errors of `work` come as their
     result's turn comes.
     """
     if count == 1:
