@@ -43,8 +43,8 @@ def ahead(work: Callable[[_T], _R], given: Iterable[_T], count: int) -> Iterator
 
     Batches need not wait for each other as the threads of one operation do. Answers of preset tiny take 0.5 to 0.75 of
     the time on two free cores; on shared ones up to a third more, where two threads in every operation take two to
-    three times as long (`benchmarks/answering.py`). Errors of `work` come as their
-    result's turn comes.
+    three times as long (`benchmarks/answering.py`). Errors of `work` come as
+    their result's turn comes.
     """
     if count == 1:
         yield from map(work, given)
