@@ -94,3 +94,12 @@ def test_answers_are_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch, m
             np.testing.assert_array_equal(one, several)
         else:
             assert one == several
+
+
+def test_memory_is_given_back_while_reading_and_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned: list[int] = []
+    made, asked = make(tokens=1), [example(seed) for seed in range(7)]  # a batch each
+    monkeypatch.setattr("unimp.memory.give_back", lambda: returned.append(1))
+    monkeypatch.setattr("unimp.memory.EVERY", 3)
+    made.rate(asked)
+    assert len(returned) == 2 + 1
