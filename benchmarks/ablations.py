@@ -26,6 +26,7 @@ from unimp_bench.paired import example_values
 TASKS = ("recommendation", "search")
 METRIC = "ndcg@5"
 FULL = "UniMP"
+LEARNED = "learn=" + ",".join(TASKS)
 VARIANTS: dict[str, tuple[str, ...]] = {
     FULL: (),
     "w/o vision (table 3)": ("vision=off",),
@@ -62,8 +63,8 @@ def main() -> None:
     asked = parser.parse_args()
     parts = {"tiny": pretrained(asked.home, asked.dataset, "tiny")}
     if asked.larger:
-        parts["small"] = pretrained(asked.home, asked.dataset, "small", LIKE_TINY)
-    shared = ["learn=recommendation,search", "strategy=multi_task", "new_domain=zero_shot_content"]
+        parts["small"] = pretrained(asked.home, asked.dataset, "small", LIKE_TINY, LEARNED)
+    shared = [LEARNED, "strategy=multi_task", "new_domain=zero_shot_content"]
     base = [f"pretrained={parts['tiny']}", *shared, *asked.set]
     words = [word for word in asked.only.split(",") if word]
     planned = [

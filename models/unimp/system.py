@@ -95,13 +95,7 @@ class System:
             TrainingError, CheckpointError, UnimpError: in one line, what to do.
         """
         self._tell(report, record, folder)
-        wanted = [task for task in shop.tasks if not tasks or task in tasks]
-        chosen = wanted if self.options.learn == "all" else self.options.learn.split(",")
-        if unknown := sorted({*chosen, *tasks} - set(TASKS)):
-            raise UnimpError(f"no task '{unknown[0]}'; known: {', '.join(TASKS)}")
-        self.tasks = tuple(task for task in wanted if task in chosen)
-        if not self.tasks:
-            raise TrainingError("there is nothing to learn: no task has training examples")
+        self.tasks = self._chosen(shop, tasks)
         torch.manual_seed(self.seed)
         self._begin(shop)
         self.item_ids = shop.items.ids
@@ -117,6 +111,16 @@ class System:
             stages.fine_tune(self, shop)
             settling.settle(self, shop)
             stages.pictures(self, shop)
+
+    def _chosen(self, shop: Shop, tasks: Sequence[str] = ()) -> tuple[str, ...]:
+        """What is learned: tasks of the shop, of those given if any are, that `learn` names."""
+        wanted = [task for task in shop.tasks if not tasks or task in tasks]
+        chosen = wanted if self.options.learn == "all" else self.options.learn.split(",")
+        if unknown := sorted({*chosen, *tasks} - set(TASKS)):
+            raise UnimpError(f"no task '{unknown[0]}'; known: {', '.join(TASKS)}")
+        if not (named := tuple(task for task in wanted if task in chosen)):
+            raise TrainingError("there is nothing to learn: no task has training examples")
+        return named
 
     @property
     def device(self) -> torch.device:
@@ -142,9 +146,9 @@ class System:
         return made
 
     def pretrain(self, shop: Shop, folder: Path, report: Report = silent) -> None:
-        """Make only the parts that every variant of a system shares, in `folder`."""
+        """Make only the parts that every variant of a system shares, in `folder`; picture codes if any is to draw."""
         self._tell(report, None, folder)
-        self.tasks, self.item_ids = shop.tasks, shop.items.ids
+        self.tasks, self.item_ids = self._chosen(shop), shop.items.ids
         torch.manual_seed(self.seed)
         with at_most(self.options.budget.threads):
             self._stand(shop, folder)
