@@ -44,6 +44,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "history of 2": ("history=2", "earlier=0"),
     "history of 5": ("history=5", "earlier=0"),
     "history of 10": ("history=10", "earlier=0"),
+    "history of 5, w/o exclusive mask": ("history=5", "earlier=0", "exclusive=false"),
+    "free item rows, w/o exclusive mask": ("item_rows=free", "exclusive=false"),
 }
 LARGER = "preset small (10)"
 LIKE_TINY, PASSES = "effort=0.25", "epochs=5"  # of preset small: tiny's steps of pre-training, its passes over the log
