@@ -1,10 +1,11 @@
 """Training speed of a preset with random weights: ids a second, share of the card's bf16 peak, peak memory.
 
-    python benchmarks/gpu.py [--preset paper] [--rows 24] [--ids 512] [--steps 10] [--peak 989e12]
+    PYTHONPATH=models python benchmarks/gpu.py [--preset paper] [--rows 24] [--ids 512] [--steps 10] [--peak 989e12]
 
 Rows are random: five pictures and `--ids` ids each, an eighth of them learned, as in the paper's samples. Operations
-are counted, not guessed: 2 a weight and id forward; backward 2 more where gradients only pass through (frozen parts)
-and 4 where weights learn; attention's products on top; the head at learned places only. Each setting runs in this
+are counted as PyTorch's own counter does, less what checkpointing repeats: 2 a weight and place forward; backward 2
+more where gradients only pass through (frozen parts) and 4 where weights learn; attention's products on top, half of
+the square where it is causal; the head at learned places only. Each setting runs in this
 process, one after the other, with and without activation checkpointing. Without a GPU it says so and runs preset tiny
 on the CPU, to show that the script works; such a line is no measurement.
 """
@@ -48,23 +49,39 @@ class Operations:
 
 
 def operations(model: Unimp, rows: int, ids: int, patches: int) -> Operations:
-    """Operations of a step on `rows` rows of `ids` ids; recomputed forward passes do not count as work done."""
-    config, count = model.config, rows * ids
+    """Operations of a step on `rows` rows of `ids` ids; recomputed forward passes do not count as work done.
 
-    def weights(module: torch.nn.Module | None) -> float:
-        return float(sum(p.numel() for p in module.parameters() if p.dim() > 1)) if module is not None else 0.0
-
+    A weight works once for each place that it reads: keys and values of a picture for its patches and latents in the
+    resampler, for its latents in the blocks, everything else there for latents or ids alone.
+    """
+    config, count, pictures = model.config, rows * ids, rows * PICTURES
+    assert model.resampler is not None, "counted for a model that sees"
+    looked, own = config.latents * pictures, (patches + config.latents) * pictures  # latents; with patches
+    body, head = _weights(model.body), _weights(model.head)
+    keys, rest = _keys_and_rest(model.blocks)
+    seen, latent = _keys_and_rest(model.resampler)
     frozen = not any(p.requires_grad for p in model.body.parameters())
-    layers = len(model.layers)
-    pictures = rows * PICTURES
-    places = patches + config.latents
+    causal = 12 * len(model.layers) * config.width * count * ids / 2  # half of the square
+    across = 12 * config.latents * config.cross_heads * config.head_width * len(model.blocks) * count
+    resampled = 12 * config.resampler_heads * config.head_width * config.resampler_layers * looked * own / pictures
     return Operations(
-        body=(4 if frozen else 6) * weights(model.body) * count,
-        blocks=6 * weights(model.blocks) * count,
-        resampler=6 * weights(model.resampler) * pictures * places,
-        head=6 * config.text.vocab_size * config.width * count / LEARNED,
-        attention=3 * 4 * layers * config.width * ids * count / 2,  # causal: half of the square
+        body=(4 if frozen else 6) * body * count,
+        blocks=6 * (keys * looked + rest * count),
+        resampler=6 * (seen * own + latent * looked),
+        head=6 * head * count / LEARNED,
+        attention=causal + across + resampled,
     )
+
+
+def _weights(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.dim() > 1)
+
+
+def _keys_and_rest(module: torch.nn.Module) -> tuple[int, int]:
+    """Weights of the maps to keys and values, and of all other maps."""
+    maps = [(name, part.weight.numel()) for name, part in module.named_modules() if isinstance(part, torch.nn.Linear)]
+    keys = sum(count for name, count in maps if name.endswith("to_kv"))
+    return keys, sum(count for _, count in maps) - keys
 
 
 def batch(config: UnimpConfig, rows: int, ids: int, device: str) -> Batch:
@@ -78,8 +95,21 @@ def batch(config: UnimpConfig, rows: int, ids: int, device: str) -> Batch:
     which[:, :: -(-ids // PICTURES)] = 0
     labels = torch.where(place % LEARNED == 1, drawn, IGNORED)
     zeros = torch.zeros(shape, dtype=torch.long)
+    nothing = torch.zeros(0, dtype=torch.long)
     made = Batch(
-        drawn, labels, place, zeros, place + 1, slots, which, zeros, torch.ones(shape), torch.arange(rows * PICTURES)
+        ids=drawn,
+        labels=labels,
+        positions=place,
+        segments=zeros,
+        horizon=place + 1,
+        slots=slots,
+        which=which,
+        kinds=zeros,
+        weights=torch.ones(shape),
+        pictures=torch.arange(rows * PICTURES),
+        query=torch.full(shape, -1),
+        words=nothing,
+        starts=nothing,
     )
     return made.to(device)
 

@@ -1,4 +1,6 @@
-"""All that wants a GPU, by one command, on a machine that has torch and transformers but neither toolkit nor polars.
+"""All that wants a GPU, by one command, on a machine without the toolkit and polars.
+
+It needs torch, transformers, accelerate, safetensors, numpy, pyarrow and pillow, diffusers too where pictures are made.
 
     python benchmarks/on_gpu.py --data data/synthetic-small data/hm data/beauty --out brought_back
 
@@ -10,6 +12,7 @@ there already is not made again, so a killed call goes on.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +50,9 @@ def main() -> int:
 
 
 def call(*words: str) -> bool:
-    """Run Python with these words; whether it ended well."""
-    return subprocess.run([sys.executable, *words], check=False).returncode == 0
+    """Run Python with these words and this checkout's `unimp`; whether it ended well."""
+    path = os.pathsep.join([str(HERE.parent / "models"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run([sys.executable, *words], check=False, env={**os.environ, "PYTHONPATH": path}).returncode == 0
 
 
 if __name__ == "__main__":
