@@ -121,11 +121,19 @@ def broken(stage: str, folder: Path, state: State, rows: Sequence[int], loss: fl
     """The end of a run whose loss or gradient norm is no number, at a step that learned from these rows."""
     named = ", ".join(map(str, rows[:_NAMED])) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
     what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
+    return _ended(f"{what} in stage {stage}, epoch {state.epoch}, step {state.step}, rows {named}", folder)
+
+
+def spoilt(stage: str, folder: Path, state: State) -> TrainingError:
+    """The end of a run whose weights are no numbers, found before they are written or chosen."""
+    return _ended(
+        f"weights that are no numbers in stage {stage}, epoch {state.epoch}, before step {state.step}", folder
+    )
+
+
+def _ended(what: str, folder: Path) -> TrainingError:
     there = any(folder.glob("checkpoint-*"))
     kept = f"the last good checkpoint is kept in '{folder}'" if there else "no checkpoint was made yet"
-    problem = TrainingError(
-        f"{what} in stage {stage}, epoch {state.epoch}, step {state.step}, rows {named}; {kept}: "
-        "try a lower learning rate"
-    )
+    problem = TrainingError(f"{what}; {kept}: try a lower learning rate")
     problem.shared = True  # sums are the same everywhere
     return problem

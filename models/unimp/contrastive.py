@@ -146,16 +146,16 @@ def train_clip(
         here = rows.to(device)
         loss = model(views, thinned(ids[here], settings.thin, drawn), ids[here], named[rows].to(device), known, *apart)
         value = float(loss.detach())
-        if not np.isfinite(value):
-            raise TrainingError(
-                f"loss is {value} at step {step} of learning pictures; take a learning rate below "
-                f"{settings.learning_rate:g}"
-            )
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(step)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+        if not np.isfinite(value) or not np.isfinite(norm):
+            raise TrainingError(
+                f"loss is {value} and the gradient's norm {norm} at step {step} of learning pictures; take a learning "
+                f"rate below {settings.learning_rate:g}"
+            )
         optimizer.step()
         if report is not None:
             report(step + 1, settings.steps, value)

@@ -169,14 +169,14 @@ class Trainer:
         else:
             loss = reconstruction_loss(self.decode(latents), pictures) + 1e-3 * latents.square().mean()
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the image tokenizer's loss is {value} at step {self.step + 1}; the last checkpoint is kept, "
-                f"take a rate below {self.schedule.rate:g}"
-            )
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(list(self.learned.values()), 1.0)
+        norm = float(nn.utils.clip_grad_norm_(list(self.learned.values()), 1.0))
+        if not math.isfinite(value) or not math.isfinite(norm):
+            raise TrainingError(
+                f"the image tokenizer's loss is {value} and its gradient's norm {norm} at step {self.step + 1}; the "
+                f"last checkpoint is kept, take a rate below {self.schedule.rate:g}"
+            )
         self.optimizer.step()
         if self.quantised:
             self.codebook.update(flat, place, self.generator, revive=share < _CALM)

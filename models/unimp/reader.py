@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unimp import memory
 from unimp.batching import collate
+from unimp.errors import UnimpError
 from unimp.modeling import Unimp
 from unimp.sequence import Row, Writer
 from unimp.shop import Example, Ints
@@ -74,7 +75,13 @@ class Reader:
 
         def begun(chosen: Ints) -> tuple[Ints, Stream]:
             batch = collate([rows[n] for n in chosen], self.has_picture, self.vocabulary.pad, left=True)
-            return numbers[chosen], Stream.begin(self.model, batch, self.patches, going_on=going_on)
+            stream = Stream.begin(self.model, batch, self.patches, going_on=going_on)
+            if not bool(stream.last.isfinite().all()):
+                raise UnimpError(
+                    f"what the model reads in {len(batch.ids)} examples are no numbers: its weights are spoilt; train "
+                    "it again with a lower learning rate"
+                )
+            return numbers[chosen], stream
 
         for count, read in enumerate(ahead(begun, self._batches(rows, copies), at_once(self.model.device)), start=1):
             yield read

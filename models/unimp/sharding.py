@@ -112,6 +112,11 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def share(tensor: Tensor) -> Tensor:
+    """What of a tensor lies on this process: its share, or all of it where it is not divided."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def like(tensor: Tensor, other: Tensor) -> Tensor:
     """A whole tensor, known to every process, on the device of another and divided as that one is."""
     here = tensor.to(other.device)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from unimp import memory, precision, trainable
 from unimp.batching import Plan, Rows
-from unimp.books import State, Teller, broken
+from unimp.books import State, Teller, broken, spoilt
 from unimp.errors import TrainingError
 from unimp.loading import Load, Loader, Patches, in_background, own, steps_of
 from unimp.logs import Log
@@ -29,7 +29,7 @@ from unimp.processes import Processes
 from unimp.recipe import Outcome, Progress, Recipe, Record
 from unimp.resuming import Keeper
 from unimp.sequence import KINDS
-from unimp.sharding import Copies, Shares
+from unimp.sharding import Copies, Shares, share
 from unimp.stepping import Hidden
 
 __all__ = ["Outcome", "Progress", "Recipe", "Record", "train"]
@@ -249,6 +249,7 @@ class _Run:
 
     def _close_epoch(self) -> None:
         state = self.state
+        self._need_numbers()
         values = state.figures()
         if self.validate is not None:
             values |= self._validated()
@@ -282,7 +283,15 @@ class _Run:
             late = time.monotonic() - self.saved > recipe.checkpoint_seconds
             due = due or bool(self.team.summed(torch.tensor(float(late))) > 0)
         if due and state.step < steps:  # the end of an epoch saves by itself
+            self._need_numbers()
             self._save()
+
+    def _need_numbers(self) -> None:
+        """Keep an update that spoilt the weights, which no later loss may tell of, from being written or chosen."""
+        own = (p.detach() for group in self.optimizer.param_groups for p in group["params"])
+        sound = all(bool(share(one).isfinite().all()) for one in own)
+        if self.team.summed(torch.tensor(float(not sound))) > 0:
+            raise spoilt(self.stage, self.folder, self.state)
 
     def _save(self) -> None:
         self.keeper.save(self.state, self._seconds())

@@ -98,7 +98,10 @@ class Validation:
 
 
 def ndcg(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> float:
-    """NDCG@k of scores `(n, items)`; history items are left out, equal scores count against the answer."""
+    """NDCG@k of scores `(n, items)`; history items are left out, equal scores count against the answer.
+
+    So does a score that is no number.
+    """
     total = 0.0
     for row, example in zip(scores, examples, strict=True):
         own = row.copy()
@@ -106,7 +109,7 @@ def ndcg(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -
         target = own[answer]
         own[example.history] = -np.inf
         own[answer] = -np.inf
-        rank = int((own >= target).sum())
+        rank = int((~(own < target)).sum())
         total += 1 / np.log2(rank + 2) if rank < k else 0.0
     return total / max(len(examples), 1)
 

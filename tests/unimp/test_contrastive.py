@@ -211,9 +211,29 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
 
     monkeypatch.setattr(contrastive, "word_loss", breaks)
     file = tmp_path / "clip.pt"
-    with pytest.raises(TrainingError, match="loss is nan at step 6"):
+    with pytest.raises(TrainingError, match="loss is nan and the gradient's norm nan at step 6"):
         train_clip(*shop(2), encoder, VISION, QUICK, checkpoint=file, every=5)
     assert torch.load(file, weights_only=True)["step"] == 5
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def steep(*args: object) -> torch.Tensor:
+        calls.append(1)
+        loss = word_loss(*args)
+        if len(calls) > 2 * 4:  # two terms a step
+            loss.register_hook(lambda gradient: gradient * float("nan"))
+        return loss
+
+    monkeypatch.setattr(contrastive, "word_loss", steep)
+    file = tmp_path / "clip.pt"
+    with pytest.raises(TrainingError, match="gradient's norm nan at step 4"):
+        train_clip(*shop(2), encoder, VISION, QUICK, checkpoint=file, every=1)
+    kept = torch.load(file, weights_only=True)
+    assert kept["step"] == 4 and all(bool(w.isfinite().all()) for w in kept["model"].values())
 
 
 def test_bad_input_is_one_line(tmp_path: Path, encoder: TextEncoder) -> None:

@@ -520,3 +520,20 @@ def test_unknown_ways_are_refused():
         make().choose(EXAMPLES, mode="magic")
     with pytest.raises(UnimpError, match="pass keys"):
         make().picture_codes([], 4, temperature=1.0)
+
+
+@pytest.mark.parametrize("task", ["recommendation", "preference", "selection", "explanation"])
+def test_a_spoilt_model_answers_nothing(task: str) -> None:
+    decoder = make()
+    with torch.no_grad():
+        decoder.model.body.final_layer_norm.weight[0] = float("nan")
+    asked = [example(1, target=2, candidates=(1, 2, 3))]
+    with pytest.raises(UnimpError, match="no numbers: its weights are spoilt"):
+        if task == "recommendation":
+            decoder.rank(task, asked)
+        elif task == "preference":
+            decoder.rate(asked)
+        elif task == "selection":
+            decoder.choose(asked)
+        else:
+            decoder.explain(asked, decode)

@@ -216,7 +216,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_keeps_the_checkpoint(tmp_pa
         return honest(made, due) * (float("nan") if len(calls) == 7 else 1)
 
     monkeypatch.setattr(image_training, "reconstruction_loss", broken)
-    with pytest.raises(TrainingError, match=r"nan at step 7;") as caught:
+    with pytest.raises(TrainingError, match=r"loss is nan and its gradient.s norm nan at step 7;") as caught:
         tokenizer.train(pixels(), steps=20, preset=TOY, checkpoint=file, every=5)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()

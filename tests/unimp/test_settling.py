@@ -16,6 +16,7 @@ from unimp.decisions import Decisions
 from unimp.options import Options
 from unimp.settling import settle
 from unimp.shop import Example
+from unimp.validation import ndcg
 
 TRUE = np.tile([1.0, 3.0, 5.0], 10).astype(np.float32)
 
@@ -102,3 +103,11 @@ def test_what_too_few_examples_cannot_say_stays_and_nothing_is_settled_unasked()
     unasked = system(before, options=Options(settle=False))
     settle(unasked, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
     assert unasked.decisions == before
+
+
+def test_scores_that_are_no_numbers_or_all_alike_find_nothing() -> None:
+    asked = [Example("a", "", np.array([1]), np.ones(1, np.float32), (None,), answer_items=(4,))]
+    right = np.arange(6, dtype=np.float32)[None]
+    assert ndcg(right, asked) == pytest.approx(1 / np.log2(3))  # item 5 alone stands before item 4
+    assert ndcg(np.full((1, 12), np.nan, dtype=np.float32), asked) == 0
+    assert ndcg(np.zeros((1, 12), dtype=np.float32), asked) == 0

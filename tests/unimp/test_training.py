@@ -209,6 +209,21 @@ def test_a_loss_that_is_no_number_stops_and_the_last_checkpoint_stays(tmp_path: 
     assert all(bool(t.isfinite().all()) for name, t in tensors.items() if name.startswith("model."))
 
 
+def test_an_update_that_spoils_the_weights_is_neither_kept_nor_chosen(tmp_path: Path) -> None:
+    judged: list[int] = []
+
+    def validate(_: Unimp) -> dict[str, float]:
+        judged.append(1)
+        return {"mean": 1.0}
+
+    model, before = learning_shop.model(), weights(learning_shop.model())
+    recipe = Recipe(epochs=1, lr=1e38, warmup=0.0, schedule="constant", accumulate=1000)  # one update
+    with pytest.raises(TrainingError, match=r"no numbers in stage multi_task, .* no checkpoint") as caught:
+        run(tmp_path, recipe, model, validate=validate, select="mean")
+    assert "\n" not in str(caught.value) and not judged
+    assert differing(before, weights(model)) and not list(tmp_path.glob("checkpoint-*"))
+
+
 def test_an_error_while_batches_are_made_reaches_the_caller(tmp_path: Path) -> None:
     def broken(_: torch.Tensor) -> torch.Tensor:
         raise OSError("feature file vanished")
