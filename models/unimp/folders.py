@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -158,33 +159,72 @@ def shop_of(items: Items, interactions: pa.Table, train: Mapping[str, pa.Table],
     )
 
 
-def read_folder(folder: Path, tasks: Sequence[str] = TASKS, *, new_domains: bool = False) -> Shop:
-    """What a built dataset folder lets a model learn; the rows of held-out domains with `new_domains`, else all others.
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What a built dataset folder says of itself, `new_domains` among it.
 
     Raises:
         UnimpError: the folder is no finished dataset.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        facts = manifest["facts"]
-        held_out = set(facts["new_domains"])
-    except (OSError, ValueError, KeyError) as error:
+        facts: dict[str, Any] = json.loads((folder / "manifest.json").read_text())["facts"]
+        if not isinstance(facts["new_domains"], list):
+            raise ValueError("new_domains is no list")
+        return facts
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnimpError(f"{folder} is no finished dataset ({error}); build it with `unimp-bench build`") from None
-    visible = folder / "visible"
-    items = items_of(
-        pq.read_table(visible / "items.parquet"),
-        [tuple(pair) for pair in facts.get("item_text", ())],
-        sorted(visible.glob("images-*.parquet")),
-    )
-    interactions = pq.read_table(visible / "interactions.parquet")
-    outside = pc.is_in(interactions["domain"].cast(pa.string()), pa.array(sorted(held_out), pa.string()))
-    interactions = interactions.filter(outside if new_domains else pc.invert(outside))
-    split: dict[str, dict[str, pa.Table]] = {"train": {}, "valid": {}}
-    for task in tasks:
-        for name, tables in split.items():
-            file = visible / "tasks" / task / f"{name}.examples.parquet"
-            if file.is_file():
-                table = pq.read_table(file)
-                mine = pc.equal(table["cohort"].cast(pa.string()), NEW_DOMAIN)
-                tables[task] = table.filter(mine if new_domains else pc.invert(mine))
-    return shop_of(items, interactions, split["train"], split["valid"])
+
+
+def table_of(file: Path) -> pa.Table:
+    """A Parquet file, whole.
+
+    Raises:
+        UnimpError: it is not there or not whole.
+    """
+    try:
+        return pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        said = str(error).split("\n")[0]
+        raise UnimpError(f"{file} cannot be read ({said}); copy the dataset again or build it") from None
+
+
+def catalogue_of(folder: Path) -> Items:
+    """The catalogue of a built dataset folder.
+
+    Raises:
+        UnimpError: the folder is no finished dataset, or its catalogue is not whole.
+    """
+    visible, facts = folder / "visible", facts_of(folder)
+    fields = [tuple(pair) for pair in facts.get("item_text", ())]
+    with _of_this_version(folder):
+        return items_of(table_of(visible / "items.parquet"), fields, sorted(visible.glob("images-*.parquet")))
+
+
+@contextmanager
+def _of_this_version(folder: Path) -> Iterator[None]:
+    """Inside, a column or an item that is not there says that files do not belong together."""
+    try:
+        yield
+    except KeyError as error:
+        raise UnimpError(f"{folder} is not whole: it lacks {error}; copy the dataset again or build it") from None
+
+
+def read_folder(folder: Path, tasks: Sequence[str] = TASKS, *, new_domains: bool = False) -> Shop:
+    """What a built dataset folder lets a model learn; the rows of held-out domains with `new_domains`, else all others.
+
+    Raises:
+        UnimpError: the folder is no finished dataset, or one of its files is not whole.
+    """
+    held_out, visible, items = set(facts_of(folder)["new_domains"]), folder / "visible", catalogue_of(folder)
+    with _of_this_version(folder):
+        interactions = table_of(visible / "interactions.parquet")
+        outside = pc.is_in(interactions["domain"].cast(pa.string()), pa.array(sorted(held_out), pa.string()))
+        interactions = interactions.filter(outside if new_domains else pc.invert(outside))
+        split: dict[str, dict[str, pa.Table]] = {"train": {}, "valid": {}}
+        for task in tasks:
+            for name, tables in split.items():
+                file = visible / "tasks" / task / f"{name}.examples.parquet"
+                if file.is_file():
+                    table = table_of(file)
+                    mine = pc.equal(table["cohort"].cast(pa.string()), NEW_DOMAIN)
+                    tables[task] = table.filter(mine if new_domains else pc.invert(mine))
+        return shop_of(items, interactions, split["train"], split["valid"])

@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from unimp.disk import write_text, writing
 from unimp.errors import CheckpointError, UnimpError
 from unimp.image_codebook import nearest, usage
 from unimp.image_pixels import Source, png, psnr
@@ -291,13 +292,16 @@ class ImageTokenizer:
         return {"format": _FORMAT, "size": self.size, "patch": self.patch, "unit": self.unit}
 
     def save(self, folder: Path, trained: Trained | None = None) -> None:
-        """Write the model in diffusers' own format (config and safetensors), then, last, what this class adds."""
-        (folder / FACTS).unlink(missing_ok=True)
-        self.model.save_pretrained(str(folder), safe_serialization=True)
+        """Write the model in diffusers' own format (config and safetensors), then, last, what this class adds.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        with writing(folder):
+            (folder / FACTS).unlink(missing_ok=True)
+            self.model.save_pretrained(str(folder), safe_serialization=True)
         facts = self._facts() | {"sha256": self.digest(), "trained": asdict(trained) if trained else None}
-        part = folder / (FACTS + ".part")
-        part.write_text(json.dumps(facts, indent=1))
-        part.replace(folder / FACTS)
+        write_text(folder / FACTS, json.dumps(facts, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -91,10 +92,10 @@ class Options:
         """Refuse values that mean nothing."""
         least = {"gamma": 0, "beams": 1, "pool": 1, "history": 1, "earlier": 0, "epochs": 1, "adapt_epochs": 1}
         for name, low in least.items():
-            if (value := getattr(self, name)) is not None and value < low:
+            if (value := getattr(self, name)) is not None and not low <= value < math.inf:
                 raise UnimpError(f"{name}={value}; wanted {low} or more")
         for name in ("effort", "lr", "recommendation_weight"):
-            if (value := getattr(self, name)) is not None and not value > 0:
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise UnimpError(f"{name}={value}; wanted more than 0")
 
     @property

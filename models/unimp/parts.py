@@ -159,22 +159,33 @@ def make_features(items: Items, tower: VisionTower, folder: Path, report: Report
         device=device,
         report=lambda done, of: report("patch tokens", done / max(of, 1), total),
     )
-    if not note.is_file() or json.loads(note.read_text()) != ids:
+    if _noted(folder) != ids:
         write_text(note, json.dumps(ids))
     return store.items(items.picture_ids)
 
 
 def _ids_of(folder: Path, wanted: list[str]) -> list[str]:
     """Pictures of a store: those it has if all wanted ones are among them, as in a view that shows fewer."""
-    note = folder / PICTURES
-    known: list[str] = json.loads(note.read_text()) if note.is_file() else wanted
+    known = _noted(folder) or wanted
     return known if set(wanted) <= set(known) else wanted
+
+
+def _noted(folder: Path) -> list[str]:
+    """Pictures that a store says it has, none where it says nothing.
+
+    Raises:
+        CheckpointError: what it says cannot be read.
+    """
+    note = folder / PICTURES
+    try:
+        return [str(name) for name in json.loads(note.read_text())] if note.is_file() else []
+    except (OSError, ValueError, TypeError) as problem:
+        raise CheckpointError(f"{note} is damaged ({problem}); remove {folder}, it is made again") from problem
 
 
 def covers(folder: Path, items: Items) -> bool:
     """Whether a store of patch tokens or codes has every picture that items show."""
-    known = json.loads((folder / PICTURES).read_text()) if (folder / PICTURES).is_file() else []
-    return {name for name in items.picture_ids if name is not None} <= set(known)
+    return {name for name in items.picture_ids if name is not None} <= set(_noted(folder))
 
 
 def make_codes(
@@ -232,7 +243,7 @@ def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:
     note, wanted = folder / PICTURES, sorted({name for name in items.picture_ids if name is not None})
     names = _ids_of(folder, wanted)
     coded = dict(zip(names, made.encode_cached(names, items.pictures, folder), strict=True)) if wanted else {}
-    if wanted and (not note.is_file() or json.loads(note.read_text()) != names):
+    if wanted and _noted(folder) != names:
         write_text(note, json.dumps(names))
     codes = np.full((len(items), made.codes_per_picture), -1, dtype=np.int64)
     for row, name in enumerate(items.picture_ids):

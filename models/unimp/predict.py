@@ -1,13 +1,13 @@
 """`python -m unimp.predict --model FOLDER --data data/NAME --task search --out FILE`: answers without the toolkit.
 
-The Parquet file is what `unimp-bench score FILE --task search` reads. Rankings leave out what the user has, and hold
-the catalogue of the example's cohort only: a held-out domain's items for its users, all others for everybody else.
+The Parquet file is what `unimp-bench score FILE --dataset NAME --task search` reads. Rankings leave out what the user
+has, and hold the catalogue of the example's cohort only: a held-out domain's items for its users, all others for
+everybody else.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unimp import folders
 from unimp.answering import Answering
+from unimp.disk import writing
 from unimp.errors import UnimpError
 from unimp.processes import Processes
 from unimp.retrieval import MOST_SCORES
@@ -69,25 +70,28 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
     """Answer a task's test examples; how many there were.
 
     Raises:
-        UnimpError: no such task in the dataset, no folder for the answers, or several processes.
+        UnimpError: no such task in the dataset, no place for the answers, a dataset that is not whole, or several
+            processes.
         CheckpointError: a system that is not whole or of another catalogue.
     """
     if Processes.here().count > 1:
         raise UnimpError("answers are given by one process; start unimp.predict without a launcher")
-    if not out.absolute().parent.is_dir():
-        raise UnimpError(f"{out.absolute().parent} is no folder; make it before answers are written there")
+    out = out.resolve()
+    if not out.parent.is_dir():
+        raise UnimpError(f"{out.parent} is no folder; make it before answers are written there")
+    if out.is_dir():
+        raise UnimpError(f"{out} is a folder; name a file for the answers, {out / (task + '.parquet')} for example")
+    if seed < 0:
+        raise UnimpError(f"seed={seed}; wanted 0 or more")
     file = data / "visible" / "tasks" / task / "test.examples.parquet"
+    held_out_domains, items = folders.facts_of(data)["new_domains"], folders.catalogue_of(data)
     if not file.is_file():
         raise UnimpError(f"{data} has no task {task}; build it with `unimp-bench build`, or choose another")
-    manifest = json.loads((data / "manifest.json").read_text())
-    items = folders.items_of(
-        pq.read_table(data / "visible/items.parquet"),
-        [tuple(pair) for pair in manifest["facts"].get("item_text", ())],
-        sorted((data / "visible").glob("images-*.parquet")),
-    )
     index = {item: k for k, item in enumerate(items.ids)}
-    examples = folders.examples_of(pq.read_table(file), index)
-    held_out = np.isin(np.array(items.domains), manifest["facts"]["new_domains"])
+    examples = folders.examples_of(folders.table_of(file), index)
+    if not examples:
+        raise UnimpError(f"{data} asks nothing of task {task}; choose another")
+    held_out = np.isin(np.array(items.domains), held_out_domains)
     tables = []
     with tempfile.TemporaryDirectory() as scratch:
         for new in (False, True):
@@ -102,8 +106,9 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
                 told = answers(answering, task, block, held_out if new else ~held_out)
                 tables.append(pa.table({"example_id": [e.id for e in block], **told}))
     draft = out.with_name(out.name + ".part")
-    pq.write_table(pa.concat_tables(tables).sort_by("example_id"), draft)
-    draft.replace(out)
+    with writing(out.parent):
+        pq.write_table(pa.concat_tables(tables).sort_by("example_id"), draft)
+        draft.replace(out)
     return len(examples)
 
 

@@ -95,6 +95,8 @@ def language_config(folder: Path) -> PretrainedConfig:
             config = MptConfig.from_dict(said)
             _refuse_variants(said | settings_of(config).to_dict(), file)
             return config
+    except KeyError as problem:
+        raise CheckpointError(f"{file} is no configuration of a {family}: it says nothing of {problem}") from problem
     except (TypeError, ValueError) as problem:
         raise CheckpointError(f"{file} is no configuration of a {family}: {_line(problem)}") from problem
     raise CheckpointError(f"{file} is of type {family}; known language models: gpt_neox, mpt, mosaic_gpt")

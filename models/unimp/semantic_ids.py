@@ -152,8 +152,12 @@ class SemanticIds:
             raise CheckpointError(f"semantic ids cannot be read from {file}: {said}; make them again") from problem
         if told.get("format") != _FORMAT:
             raise CheckpointError(f"{file} holds no semantic ids; make them again")
-        tables = tuple(tensors[f"codebook.{level}"] for level in range(len(tensors) - 2))
-        return cls(tensors["centre"], float(told["scale"]), tables, int(told["codebook"]), tensors["codes"].numpy())
+        try:
+            codes = tensors["codes"].numpy()
+            tables = tuple(tensors[f"codebook.{level}"] for level in range(codes.shape[1] - 1))
+            return cls(tensors["centre"], float(told["scale"]), tables, int(told["codebook"]), codes)
+        except KeyError as problem:
+            raise CheckpointError(f"semantic ids of {file} lack {problem}; make them again") from problem
 
 
 def _checked(features: Features) -> Tensor:

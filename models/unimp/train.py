@@ -123,7 +123,9 @@ def train(data: Path, out: Path, options: Options, seed: int, tasks: str = "all"
     Raises:
         UnimpError: `out` is there already, or what `System.fit` raises.
     """
-    system = System(options, seed=seed, shard=shard)
+    if seed < 0:
+        raise UnimpError(f"seed={seed}; wanted 0 or more")
+    system, out = System(options, seed=seed, shard=shard), out.resolve()
     team, work, draft = system.team, out.with_name(out.name + ".work"), out.with_name(out.name + ".part")
     shop = team.in_turn(lambda: _begun(data, out, draft))
     told = Told()

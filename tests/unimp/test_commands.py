@@ -1,5 +1,6 @@
 """`python -m unimp.train` and `unimp.predict` on a built folder, and the toolkit scoring what came out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,7 +26,20 @@ def test_options_are_read_by_their_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", ["gama=1", "vision=maybe", "exclusive=2", "history=x", "effort=-1", "epochs=0", "lr=-1"]
+    "pair",
+    [
+        "gama=1",
+        "vision=maybe",
+        "exclusive=2",
+        "history=x",
+        "effort=-1",
+        "epochs=0",
+        "lr=-1",
+        "effort=inf",
+        "lr=nan",
+        "gamma=nan",
+        "gamma=inf",
+    ],
 )
 def test_wrong_options_are_refused_in_one_line(pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "o"), "--set", pair]) == 1
@@ -42,13 +56,65 @@ def test_a_folder_for_answers_must_be_there_before_the_work(tmp_path: Path) -> N
         predict.predict(tmp_path, tmp_path, "search", tmp_path / "none" / "out.parquet")
 
 
-def test_a_task_that_was_not_built_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnimpError, match="no task search"):
-        predict.predict(tmp_path, tmp_path, "search", tmp_path / "out.parquet")
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return small.home_at(tmp_path / "home").dataset("shop")
 
 
-def test_what_stands_in_the_way_is_said_before_the_work(tmp_path: Path) -> None:
-    data = small.home_at(tmp_path / "home").dataset("shop")
+def refused(command: Callable[[list[str]], int], words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command ends with."""
+    assert command(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said
+
+
+def test_what_cannot_be_asked_is_refused_before_the_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(task: str = "recommendation", out: Path = tmp_path / "out.parquet", *more: str) -> str:
+        words = ["--model", str(tmp_path), "--data", str(data), "--task", task, "--out", str(out), *more]
+        return refused(predict.main, words, capsys)
+
+    (data / "visible/tasks/search/test.examples.parquet").unlink()
+    assert "no task search" in said("search")
+    assert f"is a folder; name a file for the answers, {tmp_path / 'recommendation.parquet'}" in said(out=tmp_path)
+    assert "seed=-1; wanted 0 or more" in said("recommendation", tmp_path / "out.parquet", "--seed", "-1")
+    asked = data / "visible/tasks/recommendation/test.examples.parquet"
+    pq.write_table(pq.read_table(asked).slice(0, 0), asked)
+    assert "asks nothing of task recommendation" in said()
+    (data / "manifest.json").unlink()
+    assert "no finished dataset" in said()
+
+
+def test_a_training_begins_nowhere_where_it_cannot_end(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "seed=-1; wanted 0 or more" in refused(
+        train.main, ["--data", str(data), "--out", str(tmp_path / "o"), "--seed", "-1"], capsys
+    )
+    monkeypatch.chdir(data)  # `.` has a name, too
+    assert f"{data.resolve()} holds something else" in refused(train.main, ["--data", ".", "--out", "."], capsys)
+
+
+@pytest.mark.parametrize("file", ["items.parquet", "interactions.parquet", "tasks/preference/train.examples.parquet"])
+def test_a_dataset_that_is_not_whole_is_refused(
+    data: Path, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, broken = ["--data", str(data), "--out", str(tmp_path / "o")], data / "visible" / file
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-100])
+    assert f"{broken} cannot be read" in refused(train.main, words, capsys)
+    broken.write_bytes(whole)
+    table = pq.read_table(broken)
+    pq.write_table(table.drop_columns(["item_id" if "item_id" in table.column_names else "position"]), broken)
+    assert f"{data} is not whole: it lacks" in refused(train.main, words, capsys)
+    if "/" not in file:
+        broken.unlink()
+        assert f"{broken} cannot be read" in refused(train.main, words, capsys)
+
+
+def test_what_stands_in_the_way_is_said_before_the_work(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     with pytest.raises(UnimpError, match="holds something else; give another --out"):

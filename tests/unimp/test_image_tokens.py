@@ -11,6 +11,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import SafetensorError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -20,7 +21,7 @@ from unimp.errors import CheckpointError, TrainingError, UnimpError  # noqa: E40
 from unimp.image_codebook import Codebook, kmeans, nearest, usage  # noqa: E402
 from unimp.image_pixels import psnr  # noqa: E402
 from unimp.image_presets import PRESETS, Preset  # noqa: E402
-from unimp.image_tokens import ImageTokenizer  # noqa: E402
+from unimp.image_tokens import FACTS, ImageTokenizer  # noqa: E402
 from unimp.image_training import reconstruction_loss  # noqa: E402
 
 TOY = Preset(16, 4, (8, 8), 1, 8, 4, 16, 4, False, 8, 1e-2, None, 20)  # 2 x 2 codes
@@ -333,6 +334,19 @@ def test_codes_are_kept_by_tokenizer_and_ids(tmp_path):
 
 
 # Files
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), SafetensorError("File too large")])
+def test_no_room_for_the_tokenizer_is_one_line_and_nothing_is_there(tmp_path, monkeypatch, problem):
+    tokenizer = ImageTokenizer.new(TOY)
+
+    def full(*_, **__):
+        raise problem
+
+    monkeypatch.setattr(tokenizer.model, "save_pretrained", full)
+    with pytest.raises(CheckpointError, match=r"cannot be written \(.*(No space|too large)") as caught:
+        tokenizer.save(tmp_path / "tokenizer")
+    assert "\n" not in str(caught.value) and not (tmp_path / "tokenizer" / FACTS).exists()
 
 
 def test_save_and_load_give_the_same_tokenizer(tmp_path):

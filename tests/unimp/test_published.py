@@ -256,12 +256,17 @@ def test_damaged_and_foreign_folders_are_refused_in_a_line(tmp_path: Path, monke
     (tmp_path / "none" / "model.safetensors").unlink()
     neox(tmp_path / "llama")
     change_settings(tmp_path / "llama", model_type="llama")
+    first_mpt(tmp_path / "narrow")
+    settings = json.loads((tmp_path / "narrow/config.json").read_text())
+    del settings["d_model"]
+    (tmp_path / "narrow/config.json").write_text(json.dumps(settings))
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for folder, said in {
         "cut": "model.safetensors is damaged",
         "none": "has no weights",
         "llama": "is of type llama; known language models: gpt_neox, mpt, mosaic_gpt",
+        "narrow": "is no configuration of a mosaic_gpt: it says nothing of 'd_model'",
         "empty": "config.json cannot be read",
     }.items():
         with pytest.raises(CheckpointError, match=said) as caught:

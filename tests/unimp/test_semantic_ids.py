@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge
 
@@ -114,6 +116,18 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     for name in ("cut", "missing"):
         with pytest.raises(CheckpointError, match=f"{name}.safetensors.*make them again"):
             SemanticIds.load(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("lost", ["centre", "codes", "codebook.1"])
+def test_what_lacks_a_part_is_refused(tmp_path, lost):
+    file = tmp_path / "ids.safetensors"
+    SemanticIds.fit(clusters(1)[0], levels=3, codebook=64).save(file)
+    with safe_open(file, framework="pt") as opened:
+        names = set(opened.keys()) - {lost}
+        told, kept = opened.metadata(), {name: opened.get_tensor(name) for name in names}
+    save_file(kept, file, told)
+    with pytest.raises(CheckpointError, match=f"lack '{lost}'"):
+        SemanticIds.load(file)
 
 
 def test_wrong_features_are_refused():
