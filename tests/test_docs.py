@@ -23,15 +23,20 @@ from unimp_bench.runners import registry
 
 ROOT = Path(__file__).parent.parent
 README, BASELINES = ROOT / "README.md", ROOT / "baselines/README.md"
+DOCUMENTS = (README, BASELINES, *(ROOT / name / "README.md" for name in ("models", "benchmarks", "data_cards")))
 PROGRAM: Any = typer.main.get_command(app)  # click's own types differ between versions of typer
 _FENCE = re.compile(r"^```.*?$(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def _typed(text: str) -> list[str]:
-    """Every command line of a document, in fences and between backticks, without prompt and comment."""
+    """Every command line of a document, in fences and between backticks, without prompt and comment.
+
+    What stands between backticks may be wrapped over two lines.
+    """
     blocks = _FENCE.findall(text)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`(unimp-bench [^`\n]+)`", _FENCE.sub("", text))
+    inline = re.findall(r"`(unimp-bench\s[^`\n]+(?:\n[^`\n]+)?)`", _FENCE.sub("", text))
+    lines += [" ".join(command.split()) for command in inline]
     return [line.split(" #")[0].strip() for line in lines if line.startswith("unimp-bench ")]
 
 
@@ -62,7 +67,7 @@ def _shown(text: str) -> list[str]:
     return [line for line in lines if line.startswith("unimp-bench ")]
 
 
-DOCUMENTED = sorted({*_typed(README.read_text()), *_typed(BASELINES.read_text()), *_examples()})
+DOCUMENTED = sorted({*_examples(), *(line for document in DOCUMENTS for line in _typed(document.read_text()))})
 
 
 @pytest.mark.parametrize("line", DOCUMENTED)
@@ -93,6 +98,26 @@ def test_documented_runs_name_what_there_is(line: str) -> None:
         registry.load(given["--model"], dict(pairs))
 
 
+def test_commands_are_found_in_fences_between_backticks_and_over_a_line() -> None:
+    text = "\n".join(
+        [
+            "Say `unimp-bench list models`, not `unimp_bench`; `unimp-bench inspect --query",
+            '"nail  polish" --png a.png` draws, `unimp-bench doctor',
+            "",
+            "of` is no command.",
+            "```",
+            "$ unimp-bench audit NAME   # the checks",
+            "python -m unimp_bench",
+            "```",
+        ]
+    )
+    assert _typed(text) == [
+        "unimp-bench audit NAME",
+        "unimp-bench list models",
+        'unimp-bench inspect --query "nail polish" --png a.png',
+    ]
+
+
 def test_every_command_is_in_the_readme_and_has_an_example_on_one_line() -> None:
     text = README.read_text()
     for name in PROGRAM.commands:
@@ -114,8 +139,8 @@ def test_every_runner_is_in_the_table_of_baselines_and_nobody_else() -> None:
     assert sorted(rows) == sorted(ours)
 
 
-def test_files_that_the_readme_links_to_are_there() -> None:
-    for document in (README, BASELINES, ROOT / "CONTRIBUTING.md"):
+def test_files_that_the_documents_link_to_are_there() -> None:
+    for document in (*DOCUMENTS, ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -9,14 +12,16 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from tests.answering import Looker
 from tests.fakes import register
 from tests.shop import home_at, interactions
 from unimp_bench import contact_sheet, execute, fitting, tables
-from unimp_bench.dataset import Dataset
+from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.places import Home
 from unimp_bench.progress import Silent
 from unimp_bench.questions import Wish, ask
+from unimp_bench.runners.protocol import Context, ScoreBlock
 from unimp_bench.schemas import EXAMPLES, INTERACTIONS, PREDICTIONS
 from unimp_bench.subjects import own_query, subject_of
 
@@ -31,10 +36,24 @@ class _Heard(Silent):
         self.lines.append(message)
 
 
+@dataclass
+class Chooser(Looker):
+    """Claims every task and learns those of `learn` alone, as UniMP does; says so when it is asked another."""
+
+    learn: str = "recommendation,search"
+
+    def predict(
+        self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[pl.DataFrame | ScoreBlock]:
+        if task not in self.learn.split(","):
+            raise ConfigError(f"chooser learned {self.learn} only")
+        yield from super().predict(task, examples, view, context)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     fakes = {name.lower(): f"tests.answering:{name}" for name in ("Looker", "Learner", "OnlyLists")}
-    register(monkeypatch, **fakes)
+    register(monkeypatch, **fakes, chooser="tests.test_questions:Chooser")
     return home_at(tmp_path / "home")
 
 
@@ -109,11 +128,28 @@ def test_what_a_runner_lacks_is_left_out(home: Home) -> None:
     assert ask(home, "shop", "bm25", Wish("u03")).left_out["preference"] == "the runner does not answer it"
 
 
+def test_what_a_fit_did_not_learn_is_left_out_with_its_reason(home: Home) -> None:
+    reply = ask(home, "shop", "chooser", Wish("u03"))
+    assert list(reply.said) == ["recommendation", "search"]
+    unlearned = ("preference", "explanation", "image_generation")
+    assert reply.left_out == dict.fromkeys(unlearned, "chooser learned recommendation,search only")
+    one = ask(home, "shop", "chooser", Wish("u03"), parameters={"learn": "image_generation"})
+    assert list(one.said) == ["image_generation"]
+    assert one.left_out["preference"] == "there is no item to speak of; give --item"
+    said_once = r"\(recommendation, search, preference, explanation, image_generation: chooser learned selection only\)"
+    with pytest.raises(ConfigError, match=f"runner 'chooser' has nothing to say here {said_once}"):
+        ask(home, "shop", "chooser", Wish("u03", item="i02"), parameters={"learn": "selection"})
+
+
 def test_unknown_users_and_items_are_answered_with_the_nearest(home: Home) -> None:
     with pytest.raises(UnknownNameError, match="unknown user 'u03x'; did you mean u03"):
         ask(home, "shop", "looker", Wish("u03x"))
     with pytest.raises(UnknownNameError, match="unknown item 'i2'; did you mean i"):
         ask(home, "shop", "looker", Wish("u03", item="i2"))
+    for wish in (Wish("NOBODY"), Wish("u03", item="NOTHING")):
+        with pytest.raises(UnknownNameError, match=r"unknown (user|item) 'NO[A-Z]+'; known: ") as caught:
+            ask(home, "shop", "looker", wish)
+        assert len(re.findall(r"\b[ui]\d\d\b", str(caught.value))) == 5
 
 
 def test_without_a_test_example_all_visible_rows_are_the_history(home: Home) -> None:

@@ -9,8 +9,9 @@ candidates.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,12 +25,13 @@ from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.places import Home
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.runners import registry
-from unimp_bench.runners.protocol import Runner
+from unimp_bench.runners.protocol import Context, Runner
 from unimp_bench.subjects import ABOUT, QUERIED, Subject, near, own_query, subject_of
 from unimp_bench.tasks.spec import TASKS
 
 ASKED = ("recommendation", "search", "preference", "explanation", "image_generation")
 _LISTS = ("recommendation", "search")
+_NAMED = 5  # most known users or items that an unknown one is answered with
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ def ask(
     fresh = registry.load(runner, parameters)
     if fresh.reads_truth and data.truth is None:
         raise ConfigError(f"runner '{runner}' reads the synthetic shop's truth, which {dataset} does not have")
-    subject = subject_of(data, wish.user)
+    subject = _asker(data, wish.user)
     if subject.cohort not in fresh.cohorts:
         raise ConfigError(
             f"runner '{runner}' answers for {', '.join(sorted(fresh.cohorts))}; user '{wish.user}' is {subject.cohort}"
         )
     view = data.catalogue()
     if wish.item is not None and wish.item not in view.index:
-        raise UnknownNameError("item", wish.item, near(sorted(view.index), wish.item))
+        raise _unknown("item", wish.item, view.index)
     own = own_query(data, wish.user) if wish.query is None else None
     query = wish.query if wish.query is not None else own
     if query is not None and not query.strip():
@@ -111,9 +113,31 @@ def ask(
         asking = _Asking(home, data, view, subject, runner, parameters, seed, progress, Path(scratch))
         said, left_out, item = _conversation(asking, fresh, query, wish)
     if not said:
-        reasons = "; ".join(f"{task}: {why}" for task, why in left_out.items())
-        raise ConfigError(f"runner '{runner}' has nothing to say here ({reasons}); choose another --model")
+        raise ConfigError(f"runner '{runner}' has nothing to say here ({_reasons(left_out)}); choose another --model")
     return Reply(runner, subject, query, own is not None, item, said, left_out)
+
+
+def _asker(data: Dataset, user: str) -> Subject:
+    """Who asks; nobody known is answered with a few who are."""
+    try:
+        return subject_of(data, user)
+    except UnknownNameError:
+        frames = [data.interactions(), *(data.examples(task, "test") for task in data.tasks)]
+        known = pl.concat([frame.select("user_id") for frame in frames]).unique().collect()["user_id"]
+        raise _unknown("user", user, known.to_list()) from None
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """An unknown name, answered with a few that stand near it."""
+    return UnknownNameError(kind, name, get_close_matches(name, near(sorted(known), name), _NAMED, cutoff=0))
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    """Every reason once, with the tasks it holds for."""
+    tasks: dict[str, list[str]] = {}
+    for task, why in left_out.items():
+        tasks.setdefault(why, []).append(task)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in tasks.items())
 
 
 def _conversation(
@@ -128,7 +152,12 @@ def _conversation(
         if why := _why_not(asking.data, runner, task, query, item):
             left_out[task] = why
             continue
-        answer = asking.answer(task, asking.subject.example(task, query, item))
+        fitted, context = asking.fitted(task)
+        try:
+            answer = asking.answer(fitted, context, task, asking.subject.example(task, query, item))
+        except ConfigError as error:  # it does not answer this one as it was fitted, as UniMP by `learn`
+            left_out[task] = str(error)
+            continue
         said[task] = answer[: wish.top] if task in _LISTS and answer is not None else answer
     return said, left_out, item
 
@@ -165,17 +194,26 @@ class _Asking:
         self.progress, self.scratch = progress, scratch
         self._loaded: dict[str, Runner] = {}
 
-    def answer(self, task: str, example: pl.DataFrame) -> Any:
-        """The checked answer to one question, in the type of the task; None where the runner could not."""
+    def fitted(self, task: str) -> tuple[Runner, Context]:
+        """The runner with the fit that is asked a task, which is made if it is not there, and its circumstances."""
         tasks = fitting.fitted_tasks(registry.load(self.runner, self.parameters), task, list(self.data.tasks))
         asked = Asked(self.runner, self.parameters, self.data, tasks, self.seed)
         fit = self._fit(asked)
         if fit.id not in self._loaded:
             self._loaded = {fit.id: fit.load(asked)}  # one model in memory at a time
-        runner, kind = self._loaded[fit.id], TASKS[task].answer
+        runner = self._loaded[fit.id]
+        return runner, fitting.context(self.home, self.scratch / fit.id, asked, runner, self.progress)
+
+    def answer(self, runner: Runner, context: Context, task: str, example: pl.DataFrame) -> Any:
+        """The checked answer to one question, in the type of the task; None where the runner could not.
+
+        Raises:
+            ConfigError: the runner does not answer the task, fitted as it is.
+            PredictionError: its answer breaks the contract.
+        """
+        kind = TASKS[task].answer
         question = fitting.render(self.data, task, example, self.view)
         settled = answers.Asked.of(kind, question, self.view, self.data, self.seed)
-        context = fitting.context(self.home, self.scratch / fit.id, asked, runner, self.progress)
         try:
             said = settled.settle(iter(runner.predict(task, question, self.view, context)))
             answer = settled.checked(list(said))[check.VALUE[kind]].to_list()[0]

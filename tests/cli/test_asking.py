@@ -58,6 +58,7 @@ def test_ask_says_what_it_leaves_out_and_what_it_does_not_know(home: Home, tmp_p
     assert out.is_file()
     words = ("ask", "--model", "onlylists", "--dataset", "shop", "--out", out)
     assert "did you mean u03" in _refused(home, UnknownNameError, *words, "--user", "u03x")
+    assert _refused(home, UnknownNameError, *words, "--user", "NOBODY").count(", ") == 4
     (tmp_path / "file").touch()
     words = ("ask", "--model", "onlylists", "--user", "u03", "--out", tmp_path / "file" / "x.png")
     assert "choose another --out" in _refused(home, ConfigError, *words)

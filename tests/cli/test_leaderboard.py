@@ -17,7 +17,7 @@ from tests.shop import home_at
 from unimp_bench import execute
 from unimp_bench.board import rows
 from unimp_bench.cli.board_view import by_bucket
-from unimp_bench.cli.leaderboard import leaderboard
+from unimp_bench.cli.leaderboard import Exporting, leaderboard
 from unimp_bench.errors import ConfigError, UnknownNameError
 from unimp_bench.places import Home
 from unimp_bench.slices import table
@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def _call(home: Home, *words: str) -> Result:
     app = typer.Typer()
     app.callback()(lambda: None)
-    app.command()(leaderboard)
+    app.command(cls=Exporting)(leaderboard)
     done = CliRunner().invoke(app, ["leaderboard", *words], obj=home)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -118,8 +118,30 @@ def test_stdout_holds_one_format_and_nothing_else(home: Home) -> None:
     assert _call(home, "--task", "search", "--markdown", "-").stdout.startswith("### shop · search")
     assert _call(home, "--task", "search", "--latex", "-").stdout.startswith("% needs")
     assert _call(home, "--task", "search", "--csv", "-").stdout.startswith("dataset,dataset_id")
-    with pytest.raises(ConfigError, match="--csv - and --json - both want stdout; give one of them a file"):
+    with pytest.raises(ConfigError, match="--csv and --json both want stdout; give one of them a file"):
         _call(home, "--csv", "-", "--json", "-")
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "markdown", "latex"])
+def test_a_format_without_a_file_goes_to_stdout(home: Home, tmp_path: Path, name: str) -> None:
+    wanted = _call(home, "--task", "search", f"--{name}", "-").stdout
+    assert _call(home, "--task", "search", f"--{name}").stdout == wanted
+    assert _call(home, f"--{name}", "--task", "search").stdout == wanted
+    for words in ((f"--{name}", str(tmp_path / "a")), (f"--{name}={tmp_path / 'a'}",)):
+        assert "shop · search" in _call(home, "--task", "search", *words).stdout
+        assert (tmp_path / "a").read_text() == wanted
+        (tmp_path / "a").unlink()
+
+
+def test_one_format_to_a_file_and_another_to_stdout(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "out.csv"
+    for words in (("--markdown", "--csv", str(file)), ("--csv", str(file), "--markdown")):
+        assert _call(home, "--dataset", "shop", *words).stdout.startswith("### shop")
+        assert file.read_text().startswith("dataset,dataset_id")
+        file.unlink()
+    with pytest.raises(ConfigError, match="--markdown and --latex both want stdout"):
+        _call(home, "--markdown", "--latex")
+    assert "No such option: --marked" in _call(home, "--latex", "--marked").stderr
 
 
 @pytest.mark.parametrize("name", ["csv", "json", "markdown", "latex"])

@@ -39,10 +39,11 @@ def ask(
     """Ask a runner about one user: recommendation, search, rating, explanation and a drawn picture.
 
     It takes the fit that `run` made with the same runner, parameters and seed,
-    and makes it where it is not there. What the runner does not answer is left
-    out. The history and all pictures go to one PNG.
+    and makes it where it is not there. What the runner does not answer or, by
+    its parameters, did not learn is left out. The history and all pictures go
+    to one PNG.
 
-    Example: unimp-bench ask --user U00001 --query "low top sneaker"
+    Example: unimp-bench ask --user A100ZT0R7RVKT3 --query "nail polish"
     """
     from unimp_bench import contact_sheet, questions
     from unimp_bench.dataset import Dataset

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from unimp_bench.cli.console import err, whole
 from unimp_bench.errors import ConfigError, UnknownNameError
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from unimp_bench.wide import Wide
 
 _STDOUT = Path("-")
+_FORMATS = ("--csv", "--json", "--markdown", "--latex")
+
+
+class Exporting(TyperCommand):
+    """Reads a format without a file as `-`, stdout: no option of typer's may go without its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # click's own types differ between versions of typer
+        """Parse words, a `-` put after every format that no file follows."""
+        given: list[str] = []
+        for word, after in pairwise([*args, "--"]):
+            bare = word in _FORMATS and after.startswith("-") and after != "-"
+            given += [word, "-"] if bare else [word]
+        return super().parse_args(ctx, given)
 
 
 def leaderboard(
@@ -34,17 +49,22 @@ def leaderboard(
     ] = False,
     csv: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="also write all rows and columns; - = here"),
+        typer.Option(
+            metavar="[FILE]", dir_okay=False, allow_dash=True, help="all rows and columns to FILE, or here instead"
+        ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="the same as JSON")
+        Path | None, typer.Option(metavar="[FILE]", dir_okay=False, allow_dash=True, help="the same as JSON")
     ] = None,
     markdown: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="also write the tables shown; - = here"),
+        typer.Option(
+            metavar="[FILE]", dir_okay=False, allow_dash=True, help="the tables shown to FILE, or here instead"
+        ),
     ] = None,
     latex: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, allow_dash=True, help="the same as LaTeX (booktabs)")
+        Path | None,
+        typer.Option(metavar="[FILE]", dir_okay=False, allow_dash=True, help="the same as LaTeX (booktabs)"),
     ] = None,
 ) -> None:
     """Print the leaderboard: each cohort of each task a table, best first, with 95 % bootstrap intervals.
@@ -62,9 +82,14 @@ def leaderboard(
     fitted and answered: libraries, and what runs before it in the same
     command left behind, are part of it.
 
+    --csv, --json, --markdown and --latex write to the file that follows
+    and the tables are printed as ever; without one, or with -, the format
+    goes to stdout in place of the tables, one format at a time.
+
     Example:
         unimp-bench leaderboard --task search --csv leaderboard.csv
         unimp-bench leaderboard --wide --latex tables.tex
+        unimp-bench leaderboard --dataset synthetic-small --markdown
     """
     import polars as pl
 
@@ -81,7 +106,7 @@ def leaderboard(
     wanted = {"csv": csv, "json": json, "markdown": markdown, "latex": latex}
     here = [name for name, path in wanted.items() if path == _STDOUT]
     if len(here) > 1:
-        raise ConfigError(f"--{here[0]} - and --{here[1]} - both want stdout; give one of them a file")
+        raise ConfigError(f"--{here[0]} and --{here[1]} both want stdout; give one of them a file")
     _say_unfinished(home, dataset, task)
     board = rows(home, dataset, task)
     if cohort is not None:

@@ -18,7 +18,7 @@ from unimp_bench.cli.console import err, out
 from unimp_bench.cli.doctor import doctor
 from unimp_bench.cli.features import features
 from unimp_bench.cli.inspect import inspect
-from unimp_bench.cli.leaderboard import leaderboard
+from unimp_bench.cli.leaderboard import Exporting, leaderboard
 from unimp_bench.cli.listing import list_
 from unimp_bench.cli.parity import parity
 from unimp_bench.cli.pretrain import pretrain
@@ -62,7 +62,7 @@ app.command()(pretrain)
 app.command()(features)
 app.command()(run)
 app.command()(ask)
-app.command()(leaderboard)
+app.command(cls=Exporting)(leaderboard)
 app.command()(report)
 app.command()(reproduce)
 app.command("list")(list_)
