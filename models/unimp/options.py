@@ -27,8 +27,8 @@ class Options:
             `both`, `none`.
         gamma: exponent of the focal factor; 0 is plain cross-entropy.
         norm: how token losses are averaged (`losses.NORMS`).
-        strategy: `multi_task`, then nothing, all weights (`+full`) or output rows only (`+efficient`) for each task;
-            `continue` adds task after task.
+        strategy: `multi_task`, then nothing, all weights for each task (`+full`), or only output rows of new ids, for
+            each task that answers with these (`+efficient`: all but explanation); `continue` adds task after task.
         learn: tasks that are learned, comma-separated; `all` that the dataset has.
         history: most items of a history that are read.
         earlier: most items before those, of which id, picture and rating alone are read; the paper reads none.
@@ -46,7 +46,8 @@ class Options:
         effort: factor on every number of epochs and steps; below one epoch, a share of it. Below 1, fewer examples
             settle decisions as well.
         text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
-            parts here.
+            parts here. The last may go on, as `some/model::vqvae::512::unit`: its subfolder, the pixels a side of its
+            pictures (256 if not said), and that it reads values in [0, 1], not [-1, 1].
         pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
             256 of ViT-L/14.
         checkpointing: compute activations again instead of keeping them: less memory, a third more work.
@@ -117,11 +118,6 @@ class Options:
         if self.vision == "off":
             return "none"
         return "pooled" if self.fusion == "none" else self.fusion
-
-    @property
-    def image_places(self) -> int:
-        """How often `<image>` is written: once, or once a latent for early fusion."""
-        return 4 if self.model_fusion == "early" else 1
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,8 @@ def make_codes(
         return None, None
     size = options.budget.image_tokens
     if options.image_codes is not None:
-        made = ImageTokenizer.load_published(options.image_codes).to(device)
+        name, more = published_codes(options.image_codes)
+        made = ImageTokenizer.load_published(name, **more).to(device)
         if not (folder / FACTS).is_file():
             made.save(folder)
         elif ImageTokenizer.load(folder).digest() != made.digest():
@@ -220,6 +221,22 @@ def make_codes(
         )
         made.save(folder, trained)
     return made, codes_of(items, made, folder)
+
+
+def published_codes(said: str) -> tuple[str, dict[str, Any]]:
+    """Name of a published image tokenizer, and what `load_published` is told: `NAME[::SUBFOLDER][::PIXELS][::unit]`."""
+    name, *rest = said.split("::")
+    more: dict[str, Any] = {}
+    for one in rest:
+        if one == "unit":
+            more["unit"] = True
+        elif one.isdecimal() and int(one):
+            more["size"] = int(one)
+        else:
+            more["subfolder"] = one
+    if not name or len(more) != len(rest) or not all(rest):
+        raise UnimpError(f"image_codes={said}; wanted NAME[::SUBFOLDER][::PIXELS][::unit], as some/model::vqvae::512")
+    return name, more
 
 
 def codebook_note(folder: Path) -> str | None:
@@ -270,8 +287,6 @@ def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook:
         sizes["train_rows"] = options.train_rows
     elif options.budget.scratch:
         sizes["train_rows"] = "all"
-    if options.image_places > 1:
-        sizes["latents"] = max(int(sizes.get("latents", 64)), options.image_places)
     asked = [*shop.selection, *shop.valid.get("selection", ())]
     return UnimpConfig(
         **sizes,

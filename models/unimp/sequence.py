@@ -34,7 +34,7 @@ class Style:
         context: what of the history is learned, one of `CONTEXTS`.
         ratings, whys: whether history items show the user's rating and explanation.
         pictures: whether `<image>` is written.
-        image_places: how often it is written; more than once for early fusion only.
+        image_places: how often it is written; once a latent for early fusion, once for all others.
         words: the wording.
         joint: whether rating and explanation are one answer.
         most_words: an explanation is learned and read up to so many ids.

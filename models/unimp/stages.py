@@ -39,7 +39,8 @@ from unimp.validation import Validation
 if TYPE_CHECKING:
     from unimp.system import System
 
-TUNED = ("recommendation", "search", "preference", "selection")  # tasks whose answers are one id at a time
+TUNED = ("recommendation", "search", "preference", "selection")  # tasks that are answered with new ids
+TUNED_WHOLE = (*TUNED, "explanation")  # with text, too; pictures have a stage of their own
 TUNING_EPOCHS, TUNING_RATE = 6, 0.1
 _BARE = 50  # items of a bare history
 _READING = ("body.", "embed.text.", "head.text.")
@@ -202,9 +203,9 @@ def fine_tune(system: System, shop: Shop) -> None:
     if not how:
         return
     efficient, scratch = how == "efficient", system.options.budget.scratch
-    trained = frozenset({"rows_out_new"}) if efficient else parts_of(system.model.config, "multi_task", scratch=scratch)
+    trained = parts_of(system.model.config, "efficient" if efficient else "multi_task", scratch=scratch)
     start = _weights_of(system, trained)
-    for task in (t for t in system.tasks if t in TUNED):
+    for task in (t for t in system.tasks if t in (TUNED if efficient else TUNED_WHOLE)):
         watch = Validation(system, shop, [task])
         if not watch.examples:
             continue  # nothing could tell whether its own weights are better
@@ -251,7 +252,7 @@ def _changed(system: System, start: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tuned_questions(task: str) -> int:
-    return {"selection": 1, "recommendation": 0}.get(task, 3)
+    return {"selection": 1, "recommendation": 0, "explanation": 1}.get(task, 3)
 
 
 def pictures(system: System, shop: Shop) -> None:

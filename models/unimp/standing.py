@@ -27,6 +27,8 @@ from unimp.shop import Ints, Shop
 if TYPE_CHECKING:
     from unimp.system import System
 
+_SHOWN, _AROUND = 3, 256  # pictures in one question of image generation (eq. 9), and ids of the words around them
+
 
 def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints | None]:
     """A system's model, its parts, and codes of semantic ids `(items, levels)`, None for atomic ones.
@@ -84,8 +86,28 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
         semantic, codebook = team.in_turn(lambda: semantic_codes(parts, bodies, bought, own, seed))
     levels = semantic.shape[1] if semantic is not None else 1
     config = making.config_of(shop, options, parts, levels, codebook)
+    if tokens is not None:
+        need_room(tokens.codes_per_picture, longest_of(config))
     model = precision.halved(making.new_model(config, options, system.seed), options, device)
     return model, parts, semantic
+
+
+def need_room(codes: int, longest: int) -> None:
+    """Refuse pictures of more codes than find a place in what a body reads.
+
+    Raises:
+        UnimpError: two retrieved pictures and one to draw are too long.
+    """
+    if (needed := _SHOWN * codes) + _AROUND > longest:
+        raise UnimpError(
+            f"{_SHOWN} pictures of {codes} codes, two retrieved and one to draw, take {needed} ids, "
+            f"but the model reads {longest}; take --set image_codes of fewer codes a picture"
+        )
+
+
+def longest_of(config: UnimpConfig) -> int:
+    """Ids that a body may read at once."""
+    return int(getattr(config.text, "max_position_embeddings", 2048))
 
 
 def style_of(options: Options, config: UnimpConfig, *, pictures: bool) -> Style:
@@ -97,8 +119,8 @@ def style_of(options: Options, config: UnimpConfig, *, pictures: bool) -> Style:
         ratings=options.ratings,
         whys=options.whys,
         pictures=pictures,
-        image_places=options.image_places,
+        image_places=config.latents if config.fusion == "early" else 1,
         words=JOINT if options.joint_answers else PAPER,
         joint=options.joint_answers,
-        longest=int(getattr(config.text, "max_position_embeddings", 2048)),
+        longest=longest_of(config),
     )

@@ -48,7 +48,7 @@ def parts_of(config: UnimpConfig, stage: str, *, scratch: bool = False) -> froze
         config: `train_rows` says whether the rows of text are among them.
         stage: `language` is next-token prediction on text, `caption` fits pictures to a body that can read, `search`
             lets items be found by words, `multi_task` is the paper's training, `efficient` its fine-tuning of output
-            rows alone.
+            rows alone: those of new ids, of which the answers of fine-tuned tasks are.
         scratch: the body has no published weights and is trained along (presets tiny and small).
 
     Raises:
@@ -65,7 +65,7 @@ def parts_of(config: UnimpConfig, stage: str, *, scratch: bool = False) -> froze
     if stage == "multi_task":
         return frozenset({"resampler", "cross", "content"}) | body | ROWS_NEW | (ROWS_TEXT if text else frozenset())
     if stage == "efficient":
-        return frozenset({"rows_out_new"} | ({"rows_out_text"} if text else set()))
+        return frozenset({"rows_out_new"})
     raise TrainingError(f"no stage '{stage}'; known: {', '.join(STAGES)}")
 
 

@@ -17,7 +17,7 @@ def test_parts_of_the_paper_are_pictures_and_rows_and_never_the_body() -> None:
     assert everything == new | {"rows_in_text", "rows_out_text"}
     assert trainable.parts_of(learning_shop.config(), "multi_task", scratch=True) == new | {"body"}
     assert trainable.parts_of(learning_shop.config(), "efficient") == {"rows_out_new"}
-    assert trainable.parts_of(learning_shop.config(train_rows="all"), "efficient") == {"rows_out_new", "rows_out_text"}
+    assert trainable.parts_of(learning_shop.config(train_rows="all"), "efficient") == {"rows_out_new"}
 
 
 @pytest.mark.parametrize("fusion", ["cross_attention", "none", "pooled", "early", "late"])
