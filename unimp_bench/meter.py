@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from unimp_bench.progress import Progress
+from unimp_bench.progress import Progress, beside
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -64,6 +64,10 @@ class Logged:
     def advance(self, count: int = 1) -> None:
         """That many more units are done."""
         self.inner.advance(count)
+
+    def beside(self, words: str) -> None:
+        """Words of the moment, for the inner one alone: they would fill a file."""
+        beside(self.inner, words)
 
     def finish(self) -> None:
         """The current stage is done."""

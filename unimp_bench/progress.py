@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -19,6 +19,20 @@ class Progress(Protocol):
 
     def finish(self) -> None:
         """The current stage is done."""
+
+
+@runtime_checkable
+class Worded(Protocol):
+    """A progress that also shows what belongs to a moment of the current stage, as a loss: see `beside`."""
+
+    def beside(self, words: str) -> None:
+        """A few words about the current stage, in the place of those before."""
+
+
+def beside(progress: Progress, words: str) -> None:
+    """Show words beside the bar of the current stage; nothing happens where nobody can."""
+    if isinstance(progress, Worded):
+        progress.beside(words)
 
 
 class Silent:

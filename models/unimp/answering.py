@@ -29,6 +29,11 @@ class Answering:
         self.system, self.seed = system, seed
         self.decoder = system.decoder()
 
+    @property
+    def dropped(self) -> int:
+        """History items, the oldest, that found no place so far."""
+        return self.decoder.dropped
+
     def ranking(self, task: str, examples: Sequence[Example]) -> Floats:
         """Scores `(n, items)` of recommendation or search."""
         with self.system.tuned(task), self._threads():
@@ -71,11 +76,12 @@ class Answering:
         if system.parts.image_tokens is None:
             return [None] * len(examples)
         with self._threads():
-            found = system.retrieve(examples)
+            found = system.retrieve(examples, decoder=self.decoder)
         rows = []
         for example, items in zip(examples, found, strict=True):
             row = system.writer.retrieved(items.tolist())
-            system.writer.branch(row, "image_generation", example, learn=False)
+            question = system.writer.question("image_generation", example)
+            system.writer.branch(row, "image_generation", example, question)
             rows.append(row)
         with system.tuned("image_generation"), self._threads():
             codes = self.decoder.picture_codes(

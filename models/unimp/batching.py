@@ -71,9 +71,7 @@ class Rows:
             if rng_of(self.seed, epoch, number).random() >= self.plan.users.get("selection", 1.0):
                 return []
             example = self.shop.selection[number - users]
-            row = self.writer.trunk(example.history, example.ratings, example.whys, spare=400)
-            self.writer.branch(row, "selection", example)
-            return [row]
+            return [self._of_example("selection", example)]
         return self._of_user(number, epoch)
 
     def _of_user(self, user: int, epoch: int) -> list[Row]:
@@ -87,14 +85,19 @@ class Rows:
         window = slice(before, max(end - 1, begin + 1))
         if self.plan.separate:
             return [self._alone(task, row, before) for task, row in asked]
-        row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], 200)
+        questions = []
         for number in rng.permutation(len(asked)).tolist():
             task, target = asked[number]
+            example = self._example(rng, task, target)
+            questions.append((task, target, example, self.writer.asked(task, example)))
+        longest = max((len(piece.ids) for *_, piece in questions), default=0)
+        row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], longest)
+        for task, target, example, piece in questions:
             after = target - before - row.dropped
             # Positions stay short; what bounds memory is the row. No task is left out more than another.
             if after < 0 or len(row) > self.writer.style.longest * 2:
                 continue
-            self.writer.branch(row, task, self._example(rng, task, target), after=after)
+            self.writer.branch(row, task, example, piece, after=after)
         return [row]
 
     def _example(self, rng: np.random.Generator, task: str, target: int) -> Example:
@@ -109,8 +112,15 @@ class Rows:
 
     def _alone(self, task: str, target: int, begin: int) -> Row:
         log = self.shop.log
-        row = self.writer.trunk(log.item[begin:target], log.rating[begin:target], log.why[begin:target], 200)
-        self.writer.branch(row, task, example_of(log, target))
+        shown, example = slice(begin, target), example_of(log, target)
+        history = log.item[shown], log.rating[shown], log.why[shown]
+        return self._of_example(task, replace(example, history=history[0], ratings=history[1], whys=history[2]))
+
+    def _of_example(self, task: str, example: Example) -> Row:
+        """The row of one question behind its history."""
+        piece = self.writer.asked(task, example)
+        row = self.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
+        self.writer.branch(row, task, example, piece)
         return row
 
     def _asked(self, rng: np.random.Generator, begin: int, end: int) -> list[tuple[str, int]]:

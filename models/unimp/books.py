@@ -31,6 +31,7 @@ class State:
     best_epoch: int | None = None
     tokens: int = 0
     padded: int = 0
+    dropped: int = 0
     seconds: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(KINDS))
     counts: list[float] = field(default_factory=lambda: [0.0] * len(KINDS))
@@ -39,11 +40,11 @@ class State:
     epoch_padded: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def count(self, loss: float, by_kind: list[float], ids: int, padded: int) -> None:
-        """Book one step: its loss, sums and then counts of each kind, ids read and ids with padding."""
+    def count(self, loss: float, by_kind: list[float], ids: int, padded: int, dropped: int) -> None:
+        """Book one step: its loss, sums and then counts of each kind, ids read, those with padding, items dropped."""
         kinds = len(KINDS)
         self.step, self.steps = self.step + 1, self.steps + 1
-        self.tokens, self.padded = self.tokens + ids, self.padded + padded
+        self.tokens, self.padded, self.dropped = self.tokens + ids, self.padded + padded, self.dropped + dropped
         self.epoch_tokens, self.epoch_padded = self.epoch_tokens + ids, self.epoch_padded + padded
         self.loss += loss
         self.sums = [a + b for a, b in zip(self.sums, by_kind[:kinds], strict=True)]

@@ -38,7 +38,7 @@ def save(folder: Path, epoch: int, step: int, tensors: Mapping[str, Tensor], sta
         state: what JSON can hold.
 
     Raises:
-        TrainingError: the disk is full or not writable; the previous checkpoint is whole.
+        TrainingError: the disk is full or not writable; the previous checkpoint, where there is one, is whole.
     """
     target = folder / f"{_PREFIX}{epoch:05d}-{step:08d}"
     part = target.with_name(target.name + _PART)
@@ -140,7 +140,8 @@ def _durable(file: Path) -> None:
 
 def _refused(target: Path, problem: Exception) -> str:
     said = str(problem).split("\n")[0]
+    left = "the previous checkpoint is whole" if _all(target.parent) else "no checkpoint was made yet"
     full = isinstance(problem, OSError) and problem.errno == errno.ENOSPC
     if full or "No space left" in said or "os error 28" in said:
-        return f"disk full while writing '{target}'; the previous checkpoint is whole: free space and continue"
-    return f"'{target}' cannot be written ({said}); the previous checkpoint is whole"
+        return f"disk full while writing '{target}'; {left}: free space and start again"
+    return f"'{target}' cannot be written ({said}); {left}"

@@ -285,7 +285,8 @@ def _save(file: Path, request: str, step: int, model: nn.Module, optimizer: torc
         part.replace(file)
     except (OSError, RuntimeError) as problem:  # torch reports a full disk as a RuntimeError
         said = str(problem).split("\n")[0]
-        raise TrainingError(f"{file} cannot be written: {said}; the checkpoint before it is whole") from problem
+        left = "the checkpoint before it is whole" if file.is_file() else "no checkpoint was made yet"
+        raise TrainingError(f"{file} cannot be written: {said}; {left}") from problem
 
 
 def _resumed(file: Path | None, request: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -1,4 +1,12 @@
-"""A saved system on disk: its parts beside its weights, and the notes that say whose they are."""
+"""A saved system on disk: its parts beside its weights, and the notes that say whose they are.
+
+unimp.json             options, catalogue, and the names of the parts that it answers with
+model/                 configuration and weights of the model
+<task>.safetensors     weights that a task has of its own
+tokenizer/ tower/      parts; also images/ and semantic.safetensors, where it has them
+features/              patch tokens of pictures; made again where they are gone
+tensorboard/<stage>/   the log of each stage of its training; nothing reads it here
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unimp.config import UnimpConfig
 from unimp.disk import write_text, writing
 from unimp.errors import CheckpointError, UnimpError
 from unimp.modeling import Unimp
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
 
 
 FACTS = "unimp.json"
+SEMANTIC = "semantic.safetensors"
+LOGS = "tensorboard"
 
 
 def save(system: System, folder: Path) -> None:
@@ -45,9 +56,11 @@ def save(system: System, folder: Path) -> None:
             system.model.save_pretrained(folder / "model")
         for task, changed in system.heads.items():
             write_weights(folder / f"{task}.safetensors", changed)
-        save_parts(system.parts, system.parts_folder, folder)
         if system.semantic is not None:
-            write_weights(folder / "semantic.safetensors", {"codes": torch.from_numpy(system.semantic)})
+            write_weights(folder / SEMANTIC, {"codes": torch.from_numpy(system.semantic)})
+        kept = needed(system.model.config)
+        save_parts(kept, system.parts_folder, folder)
+        save_logs(system.folder, folder)
         facts = {
             "options": dataclasses.asdict(system.options),
             "seed": system.seed,
@@ -57,19 +70,42 @@ def save(system: System, folder: Path) -> None:
             "items": len(system.item_ids),
             "catalogue": catalogue_hash(system.item_ids),
             "heads": sorted(system.heads),
+            "parts": kept,
             "decisions": system.decisions.facts(),
             "parameters": sizes(system.model, system.parts),
         }
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def save_parts(parts: Parts, made: Path, folder: Path) -> None:
-    """Put the parts that were made in `made` beside a saved model; files are linked, where the disk can, not copied."""
-    for name in ("tokenizer", "tower", "features", "images"):
+def needed(config: UnimpConfig) -> list[str]:
+    """Names, in a saved folder, of the parts that a model of this configuration cannot answer without."""
+    eyes, draws, named = config.vision is not None, config.image_codes > 0, config.item_levels > 1
+    return ["tokenizer", *["tower"] * eyes, *["images"] * draws, *[SEMANTIC] * named]
+
+
+def save_parts(kept: Collection[str], made: Path, folder: Path) -> None:
+    """Put parts that were made in `made` beside a saved model; files are linked, where the disk can, not copied.
+
+    What stands in `made` and is none of the model's own, as in parts that several variants share, stays there.
+
+    Raises:
+        CheckpointError: one of them is neither there nor written yet.
+    """
+    for name in kept:
         if (made / name).is_dir():
             _link_tree(made / name, folder / name)
-    if parts.encoder is not None and not (folder / "tokenizer").is_dir():
-        raise CheckpointError(f"{made} holds no tokenizer; fit again")
+        elif not (folder / name).exists():
+            raise CheckpointError(f"{made} holds no {name}; fit again")
+    if "tower" in kept and (made / "features").is_dir():
+        _link_tree(made / "features", folder / "features")
+
+
+def save_logs(worked: Path, folder: Path) -> None:
+    """Keep the TensorBoard logs of all stages below a working folder, or those of a saved system that it is."""
+    for log in sorted(worked.glob(f"**/stages/*/{LOGS}")):
+        _link_tree(log, folder / LOGS / log.parent.name)
+    if (worked / LOGS).is_dir():
+        _link_tree(worked / LOGS, folder / LOGS)
 
 
 def _link_tree(source: Path, target: Path) -> None:
@@ -84,15 +120,44 @@ def _link_tree(source: Path, target: Path) -> None:
             shutil.copy2(file, target / file.name)
 
 
-def load_parts(folder: Path, items: Items, options: Options, work: Path, report: Report, device: torch.device) -> Parts:
-    """The parts that `save_parts` kept, for a catalogue's words and pictures."""
+def present(folder: Path, facts: Mapping[str, Any], config: UnimpConfig) -> list[str]:
+    """Names of the parts of a saved system, all of them there.
+
+    The system's own note says which they are. A folder without one, of an earlier version, is taken to have those that
+    the configuration of its model needs: a tower where the model sees, codes of pictures where it draws.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    kept: list[str] = facts.get("parts") or needed(config)
+    for name in kept:
+        _part(folder, name)
+    return kept
+
+
+def _part(folder: Path, name: str) -> Path:
+    if not (folder / name).exists():
+        raise CheckpointError(f"{folder} lacks '{name}', a part of the system; copy the whole folder or fit it again")
+    return folder / name
+
+
+def load_parts(
+    folder: Path,
+    kept: Collection[str],
+    items: Items,
+    options: Options,
+    work: Path,
+    report: Report,
+    device: torch.device,
+) -> Parts:
+    """The parts that `save_parts` kept, for a catalogue's words and pictures; no others, whatever lies there."""
     encoder = TextEncoder(load_tokenizer(folder / "tokenizer"))
     tower = features = tokens = codes = None
-    if (folder / "tower").is_dir():
+    if "tower" in kept:
         tower = VisionTower.from_pretrained(folder / "tower", pool=options.pool)
         store = folder / "features"
         features = make_features(items, tower, store if covers(store, items) else work / "features", report, device)
-    if (folder / "images").is_dir():
+    if "images" in kept:
         from unimp.image_tokens import ImageTokenizer
 
         store = folder / "images"
@@ -102,8 +167,12 @@ def load_parts(folder: Path, items: Items, options: Options, work: Path, report:
 
 
 def vocabulary_of(folder: Path) -> int:
-    """How many ids the tokenizer beside a saved model has."""
-    return TextEncoder(load_tokenizer(folder / "tokenizer")).size
+    """How many ids the tokenizer beside a saved model has.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return TextEncoder(load_tokenizer(_part(folder, "tokenizer"))).size
 
 
 def catalogue_hash(ids: Sequence[str]) -> str:

@@ -77,8 +77,8 @@ class Load:
     """One batch, ready for a forward pass.
 
     `numbers` are its rows (for messages), `key` names it within the epoch's draw, `idle` says that it is read only to
-    keep step with other processes and teaches nothing. `ids` counts its ids, padding apart, `padded` all places. Where
-    hidden states are known, `batch` is None.
+    keep step with other processes and teaches nothing. `ids` counts its ids, padding apart, `padded` all places,
+    `dropped` history items that found none. Where hidden states are known, `batch` is None.
     """
 
     key: int
@@ -89,6 +89,7 @@ class Load:
     ids: int
     padded: int
     idle: bool = False
+    dropped: int = 0
 
 
 @runtime_checkable
@@ -193,7 +194,8 @@ class Loader:
         if self.always and not len(batch.pictures) and self.has_picture.any():
             batch = replace(batch, pictures=torch.as_tensor([int(np.argmax(self.has_picture))]))
         patches = self.patches(batch.pictures) if len(batch.pictures) else None
-        return Load(key, numbers, batch, patches, Targets.of(batch), batch.tokens, batch.ids.numel(), idle)
+        dropped = sum(row.dropped for row in written)
+        return Load(key, numbers, batch, patches, Targets.of(batch), batch.tokens, batch.ids.numel(), idle, dropped)
 
 
 def in_background(made: Iterable[_T], ahead: int = 2) -> Generator[_T, None, None]:

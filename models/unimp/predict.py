@@ -105,6 +105,8 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
                 block = asked[start : start + size]
                 told = answers(answering, task, block, held_out if new else ~held_out)
                 tables.append(pa.table({"example_id": [e.id for e in block], **told}))
+            if answering.dropped:
+                sys.stderr.write(f"{answering.dropped} history items, the oldest of theirs, found no place\n")
     draft = out.with_name(out.name + ".part")
     with writing(out.parent):
         pq.write_table(pa.concat_tables(tables).sort_by("example_id"), draft)

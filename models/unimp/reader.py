@@ -45,9 +45,9 @@ class Reader:
 
     def prompt(self, task: str, example: Example, answer: int = 0) -> Row:
         """The row of one question, ending at `<answer>`, with room for an answer of so many ids."""
-        spare = len(self.writer.question(task, example).ids) + answer
-        row = self.writer.trunk(example.history, example.ratings, example.whys, spare)
-        self.writer.branch(row, task, example, learn=False)
+        question = self.writer.question(task, example, answer)
+        row = self.writer.trunk(example.history, example.ratings, example.whys, len(question.ids) + answer)
+        self.writer.branch(row, task, example, question)
         self.dropped += row.dropped
         return row
 

@@ -130,12 +130,17 @@ class Record(Protocol):
 
 @dataclass
 class Outcome:
-    """What came of a run. `history` has one entry an epoch: loss, loss by task, validation, ids read and padded."""
+    """What came of a run.
+
+    `tokens` ids were read, `padded` with padding, and `dropped` history items found no place, over all epochs.
+    `history` has one entry an epoch: loss, loss by task, validation, ids read and padded.
+    """
 
     steps: int = 0
     best_epoch: int | None = None
     best: float | None = None
     tokens: int = 0
     padded: int = 0
+    dropped: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)

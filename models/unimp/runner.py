@@ -14,13 +14,14 @@ import pyarrow as pa
 from unimp import folders
 from unimp.answering import Answering
 from unimp.errors import UnimpError
+from unimp.keeping import LOGS
 from unimp.options import Options
 from unimp.processes import Processes
 from unimp.shop import Example, Items, Shop
 from unimp.system import System
 from unimp_bench.dataset import Catalogue
 from unimp_bench.errors import ConfigError
-from unimp_bench.progress import Progress
+from unimp_bench.progress import Progress, Silent, beside
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 from unimp_bench.schemas import IMAGE
 
@@ -38,13 +39,14 @@ class UniMP(Options):
 
     _system: System | None = field(default=None, init=False, repr=False, compare=False)
     _folder: Path | None = field(default=None, init=False, repr=False, compare=False)
-    _view: Catalogue | None = field(default=None, init=False, repr=False, compare=False)
+    _view: Catalogue | None = field(default=None, init=False, repr=False, compare=False)  # whose parts `_system` has
+    _progress: Progress = field(default_factory=Silent, init=False, repr=False, compare=False)  # of what was learned
 
     tasks: ClassVar[frozenset[str]] = frozenset(
         {"recommendation", "preference", "explanation", "selection", "search", "image_generation"}
     )
     cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain", "new_user", "new_domain"})
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False  # its stages last as long as `effort` and the preset say
@@ -79,7 +81,8 @@ class UniMP(Options):
         context.progress.say(f"unimp: {stages}")
         for note in system.notes:
             context.progress.say(f"unimp: {note}")
-        self._system = system
+        self._system, self._folder, self._view = system, None, next(iter(data.values())).catalogue
+        self._progress = context.progress
 
     def pretrain(self, data: Mapping[str, TaskData], folder: Path, context: Context) -> None:
         """Make what all variants share: tokenizer, tower, patch tokens, picture codes, a body that can read."""
@@ -93,11 +96,10 @@ class UniMP(Options):
         _alone()
         shop = shop_of(data)
         catalogue = next(iter(data.values())).catalogue
-        system = self._system if self._folder is None else self._opened(catalogue, context)
-        assert system is not None
+        system = self._opened(catalogue, context)
         with _Told(context.progress) as told:
             _in_one_line(system.adapt)(shop, context.scratch, report=told, record=getattr(context, "record", None))
-        self._system, self._folder = system, None
+        self._system, self._folder, self._progress = system, None, context.progress
 
     def predict(
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
@@ -113,26 +115,40 @@ class UniMP(Options):
         for block in examples.iter_slices(rows if task in ("recommendation", "search", "selection") else _ROWS):
             asked = folders.examples_of(block.select(_EXAMPLE).to_arrow(), index)
             yield _in_one_line(_answers)(answering, task, asked, view)
-        if answering.decoder.dropped:
-            context.progress.say(f"unimp: {answering.decoder.dropped} history items, the oldest, found no place")
+        if answering.dropped:
+            context.progress.say(f"unimp: {answering.dropped} history items, the oldest of theirs, found no place")
 
     def save(self, folder: Path) -> None:
-        """Write what was learned."""
+        """Write what was learned, and say where its losses can be looked at."""
         assert self._system is not None, "nothing was fitted"
         _in_one_line(self._system.save)(folder)
+        if (logs := folder / LOGS).is_dir():
+            self._progress.say(f"unimp: losses of every stage: tensorboard --logdir {logs}")
 
     def load(self, folder: Path) -> None:
         """Remember where it is; the catalogue to answer for is known when something is asked."""
         self._folder, self._system, self._view = folder, None, None
 
     def _opened(self, view: Catalogue, context: Context) -> System:
-        """The system for a catalogue, kept while the same one is asked."""
-        if self._system is None or self._view is not view:
-            if self._folder is not None:
-                self._system = _in_one_line(System.load)(self._folder, items_of(view), context.scratch)
-            self._view = view
-        assert self._system is not None, "nothing was fitted"
+        """The system for a catalogue, kept while the same one is asked.
+
+        Raises:
+            ConfigError: it was fitted a moment ago, on another one; what it read of that is not read anew.
+        """
+        if self._system is None or not _same(self._view, view):
+            assert self._folder is not None or self._system is not None, "nothing was fitted"
+            if self._folder is None:
+                raise ConfigError(
+                    "unimp: this catalogue is another than the one that was learned; save and load the runner first"
+                )
+            self._system = _in_one_line(System.load)(self._folder, items_of(view), context.scratch)
+        self._view = view
         return self._system
+
+
+def _same(one: Catalogue | None, other: Catalogue) -> bool:
+    """Whether two catalogues show the same; pictures are named by their bytes."""
+    return one is other or (one is not None and one.text_fields == other.text_fields and one.items.equals(other.items))
 
 
 def _alone() -> None:
@@ -213,6 +229,7 @@ class _Told:
         if now > self.done:
             self.progress.advance(now - self.done)
             self.done = now
+        beside(self.progress, words)
 
 
 def _in_one_line(work: Callable[P, R]) -> Callable[P, R]:

@@ -171,29 +171,54 @@ class Writer:
                 piece.items = [-1] * len(piece.ids)
         return piece
 
-    def question(self, task: str, example: Example) -> Piece:
+    def question(self, task: str, example: Example, room: int = 0) -> Piece:
         """What is asked, up to and with `<answer>` and what leads to a rating.
 
-        -2 marks ids that see the history's last picture.
+        -2 marks ids that see the history's last picture. A question that leaves no `room` for an answer of so many ids
+        is asked with fewer words of its items, or the first words of its query.
         """
+        piece = self._question(task, example, example.query)
+        if (excess := 1 + len(piece.ids) + room - self.style.longest) <= 0:
+            return piece
+        told = [len(self.bodies[item]) for item in _told_of(task, example)]
+        if told:
+            return self._question(task, example, example.query, max(0, (sum(told) - excess) // len(told)))
+        query = example.query or ""
+        while len(query) > 1 and 1 + len(piece.ids) + room > self.style.longest:
+            query = query[: len(query) // 2]
+            piece = self._question(task, example, query)
+        return piece
+
+    def _question(self, task: str, example: Example, query: str | None, most: int | None = None) -> Piece:
+        """A question whose query and words of items are given; `most` ids of each item's words."""
         before, after, middle = self.style.words.ask[task], "", Piece([], [], [], [])
+
+        def told(item: int) -> Piece:
+            return Piece.of(self.bodies[item][:most].tolist(), item) + self._name(item)
+
         if "{target}" in before:
             before, after = before.split("{target}")
             assert example.target is not None
-            middle = self._image(example.target) + self._body(example.target) + self._name(example.target)
+            middle = self._image(example.target) + told(example.target)
         elif "{candidates}" in before:
             before, after = before.split("{candidates}")
             for label, item in zip(self.vocabulary.choices, example.candidates, strict=False):
-                middle += self._image(item) + Piece.of([label], item) + self._body(item) + self._name(item)
+                middle += self._image(item) + Piece.of([label], item) + told(item)
                 middle += Piece.of([self.vocabulary.chunk_end], item)
         elif "{query}" in before:
-            before = before.replace("{query}", example.query or "Unknown")
+            before = before.replace("{query}", query or "Unknown")
         last = middle.items[-1] if middle.items else -2
         # A rating is asked for in the words that it stands behind all through the history.
         lead = self._text(f" {self.style.words.rating}") if task == "preference" and not self.style.joint else ()
         piece = Piece.of(self._text(before.strip()), -2) if before.strip() else Piece([], [], [], [])
         asked = self._text(f" {after.strip()}" if after else "")
         return piece + middle + Piece.of([*asked, self.vocabulary.answer, *lead], last)
+
+    def asked(self, task: str, example: Example) -> Piece:
+        """A question with its answer to learn, as long as it is in a row: what is to be kept free for it."""
+        answer = self.answer(task, example)
+        piece = self.question(task, example, len(answer))
+        return piece + Piece.of(answer, piece.items[-1], learned=True)
 
     def answer(self, task: str, example: Example) -> list[int]:
         """Ids of the answer; closed by the end id where its length is not fixed."""
@@ -262,16 +287,17 @@ class Writer:
             row.seen.append(item)
         return row
 
-    def branch(self, row: Row, task: str, example: Example, *, after: int = -1, learn: bool = True) -> None:
-        """Ask something after the first `after` items of the trunk, all by default, with its answer to learn."""
-        piece = self.question(task, example)
-        if learn:
-            asked = self.answer(task, example)
-            piece += Piece.of(asked, piece.items[-1], learned=True)
+    def branch(self, row: Row, task: str, example: Example, piece: Piece | None = None, *, after: int = -1) -> None:
+        """Ask something after the first `after` items of the trunk, all by default.
+
+        `piece` is the question as it is written, `question` or `asked`; by default with its answer to learn.
+        """
+        piece = piece if piece is not None else self.asked(task, example)
         seen = row.seen[after]
-        piece.items = [seen if item == -2 else item for item in piece.items]
+        items = [seen if item == -2 else item for item in piece.items]
         row.branches += 1
-        self._put(row, piece, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
+        put = Piece(piece.ids, piece.labels, items, piece.which)
+        self._put(row, put, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
         if task == "search" and example.query:
             row.queries[row.branches] = self._query(example.query)
 
@@ -287,3 +313,10 @@ class Writer:
         row.which += piece.which
         row.kinds += [kind if label != IGNORED else -1 for label in piece.labels]
         row.weights += [weight] * n
+
+
+def _told_of(task: str, example: Example) -> tuple[int, ...]:
+    """Items whose words a question repeats."""
+    if task == "selection":
+        return example.candidates
+    return (example.target,) if task in ("preference", "explanation") and example.target is not None else ()

@@ -70,7 +70,12 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
             **more,
         )
 
-    system.outcomes[stage] = system.timed(stage, work)
+    system.outcomes[stage] = outcome = system.timed(stage, work)
+    if outcome.dropped:
+        system.notes.append(
+            f"{stage}: {outcome.dropped:,} history items, the oldest of their rows, found no place in "
+            f"{system.writer.style.longest} ids, over all epochs"
+        )
 
 
 def language(system: System, shop: Shop) -> None:

@@ -257,16 +257,18 @@ class System:
         """Items `(items,)` of the domains that were learned: what a search may find."""
         return np.array([domain in self.domains for domain in self.item_domains])
 
-    def retrieve(self, examples: Sequence[Example], never: Sequence[int] | None = None) -> Ints:
+    def retrieve(
+        self, examples: Sequence[Example], never: Sequence[int] | None = None, decoder: Decoder | None = None
+    ) -> Ints:
         """Items `(n, 2)` that the search task finds, pictures only; never one of the history or `never[n]`.
 
-        -1 stands where nothing is left.
+        -1 stands where nothing is left. `decoder` counts what found no place, where somebody wants to know.
         """
         shown = self.shown
         if self.parts.codes is not None and (shown & (self.parts.codes[:, 0] >= 0)).any():
             shown &= self.parts.codes[:, 0] >= 0
         with self.tuned("search"):
-            return retrieved(self.decoder(), examples, shown, self.parts.codes, never)
+            return retrieved(decoder or self.decoder(), examples, shown, self.parts.codes, never)
 
     def tuned(self, task: str) -> Tuned:
         """Inside, the model has the weights that were fine-tuned for a task, where there are any."""
@@ -275,7 +277,7 @@ class System:
     # Keeping
 
     def save(self, folder: Path) -> None:
-        """Write everything that answering needs.
+        """Write everything that answering needs, and beside it the TensorBoard logs of the training.
 
         Raises:
             CheckpointError: the disk is full or not writable.
@@ -293,7 +295,7 @@ class System:
             report: told of progress.
 
         Raises:
-            CheckpointError: the folder is not whole, or of another catalogue.
+            CheckpointError: the folder lacks a part, is not whole, or is of another catalogue.
         """
         facts = keeping.read_facts(folder / keeping.FACTS)
         if facts["catalogue"] != keeping.catalogue_hash(items.ids):
@@ -304,16 +306,17 @@ class System:
         system = cls(options, seed=facts["seed"], seconds=facts["seconds"])
         system.item_ids, system.tasks = items.ids, tuple(facts["tasks"])
         system.domains = frozenset(facts["domains"])
-        system.parts_folder = folder
+        system.folder = system.parts_folder = folder
         system.report = report
         reads = keeping.vocabulary_of(folder)
         model = load_model(folder / "model", items=len(items), text_ids=reads, dtype=torch.float32)
         system.model = precision.halved(model, options, system.device)
         nn.Module.to(system.model, system.device)  # the library's own wrapper has lost its type
-        system.parts = keeping.load_parts(folder, items, options, work, report, system.device)
+        kept = keeping.present(folder, facts, model.config)
+        system.parts = keeping.load_parts(folder, kept, items, options, work, report, system.device)
         semantic = None
-        if (folder / "semantic.safetensors").is_file():
-            semantic = keeping.read_weights(folder / "semantic.safetensors")["codes"].numpy()
+        if keeping.SEMANTIC in kept:
+            semantic = keeping.read_weights(folder / keeping.SEMANTIC)["codes"].numpy()
         system._furnish(items, semantic)
         system.decisions = Decisions.of(facts["decisions"])
         system.heads = {task: keeping.read_weights(folder / f"{task}.safetensors") for task in facts["heads"]}

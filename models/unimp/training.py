@@ -164,9 +164,8 @@ class _Run:
             self.keeper.load_best()
         self.model.train(False)
         self.spread.close()
-        return Outcome(
-            state.steps, state.best_epoch, state.best, state.tokens, state.padded, self._seconds(), list(state.history)
-        )
+        read = state.tokens, state.padded, state.dropped
+        return Outcome(state.steps, state.best_epoch, state.best, *read, self._seconds(), list(state.history))
 
     def _seconds(self) -> float:
         """What the run took, with what it took before it was stopped."""
@@ -215,10 +214,11 @@ class _Run:
                 sum(one.targets.amount(recipe.norm) for one in loads if not one.idle),
                 sum(one.ids for one in loads if not one.idle),
                 sum(one.padded for one in loads if not one.idle),
+                sum(one.dropped for one in loads if not one.idle),
             ],
             dtype=torch.float64,
         )
-        amount, ids, padded = self.team.summed(counted).tolist()
+        amount, ids, padded, dropped = self.team.summed(counted).tolist()
         divisor = torch.tensor(max(amount, 1e-8), dtype=torch.float32, device=device)
         total = torch.zeros((), device=device)
         by_kind = torch.zeros((2, len(KINDS)), device=device)
@@ -239,7 +239,7 @@ class _Run:
             raise broken(self.stage, self.folder, state, [n for own in everyone for n in own], figures[0], norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        state.count(figures[0], figures[1:], int(ids), int(padded))
+        state.count(figures[0], figures[1:], int(ids), int(padded), int(dropped))
         self.teller.step(state, figures[0], norm, share, int(ids), steps)
         if state.steps % memory.EVERY == 0:
             memory.give_back()

@@ -83,9 +83,10 @@ class Validation:
         for start in range(0, len(examples), 16):
             rows = []
             for example in examples[start : start + 16]:
-                row = system.writer.trunk(example.history, example.ratings, example.whys)
+                piece = system.writer.asked(task, example)
+                row = system.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
                 row.labels = [-100] * len(row)
-                system.writer.branch(row, task, example)
+                system.writer.branch(row, task, example, piece)
                 rows.append(row)
             batch = collate(rows, system.parts.has_picture, system.vocabulary.pad).to(model.device)
             patches = system.parts.patches(batch.pictures) if len(batch.pictures) else None

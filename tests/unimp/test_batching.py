@@ -95,10 +95,10 @@ def test_some_searches_are_asked_with_their_last_words_alone() -> None:
     rows = learning_shop.rows(learning_shop.shop(users=60), questions={"search": 0})
     asked: list[str | None] = []
     branch = rows.writer.branch
-    rows.writer.branch = lambda row, task, example, **more: (
+    rows.writer.branch = lambda row, task, example, piece, **more: (
         asked.append(example.query)
         or branch(  # type: ignore[method-assign]
-            row, task, example, **more
+            row, task, example, piece, **more
         )
     )
     log = replace(rows.shop.log, queries=[f"outdoor {query} red shoes" for query in rows.shop.log.queries])

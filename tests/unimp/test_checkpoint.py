@@ -64,12 +64,25 @@ def test_a_full_disk_is_one_line_and_the_previous_checkpoint_is_whole(tmp_path: 
     assert [one.name for one in tmp_path.iterdir()] == ["checkpoint-00000-00000001"]  # nothing half-written stays
 
 
+def test_before_the_first_checkpoint_none_is_promised(tmp_path: Path, monkeypatch) -> None:
+    def denied(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "write_tensors", denied)
+    for work in (
+        lambda: checkpoint.save(tmp_path / "run", 0, 1, _tensors(1.0), {}),
+        lambda: checkpoint.save_best(tmp_path / "run", _tensors(1.0)),
+    ):
+        with pytest.raises(TrainingError, match=r"Permission denied.*; no checkpoint was made yet$"):
+            work()
+
+
 def test_what_the_writer_says_of_a_full_disk_is_understood(tmp_path: Path, monkeypatch) -> None:
     def full(*_: object) -> None:  # its words on a full file system
         raise checkpoint.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(TrainingError, match="disk full"):
+    with pytest.raises(TrainingError, match=r"disk full.*; no checkpoint was made yet: free space and start again$"):
         checkpoint.save(tmp_path, 0, 1, _tensors(1.0), {})
     with pytest.raises(TrainingError, match="disk full"):
         checkpoint.save_best(tmp_path, _tensors(1.0))

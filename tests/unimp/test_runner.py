@@ -1,6 +1,8 @@
 """UniMP through the benchmark: every task and cohort it claims, on the hand-sized shop, learned in seconds."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -19,8 +21,12 @@ from unimp import keeping
 from unimp.options import Options
 from unimp.processes import Processes
 from unimp.runner import UniMP
+from unimp_bench import fitting
+from unimp_bench.data import noise
+from unimp_bench.dataset import Catalogue, Dataset
 from unimp_bench.errors import ConfigError
 from unimp_bench.execute import run
+from unimp_bench.places import Home
 from unimp_bench.provenance import read_manifest
 from unimp_bench.questions import Wish, ask
 from unimp_bench.runners import registry
@@ -162,9 +168,82 @@ def test_a_saved_system_of_another_catalogue_is_refused(tmp_path: Path) -> None:
     runner = UniMP()
     runner.load(tmp_path)
     data = small.home_at(tmp_path / "home")
-    from unimp_bench.dataset import Dataset
-
     view = Dataset.open(data, "shop").catalogue()
     with pytest.raises(ConfigError, match="another catalogue"):
         list(runner.predict("preference", pl.DataFrame(), view, Context(0, tmp_path / "scratch")))
     assert np.isfinite(runner.gamma)
+
+
+class Heard:
+    """Keeps what a progress is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.stages: dict[str, list[str]] = {}
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def start(self, name: str, total: int | None = None, unit: str = "rows") -> None:
+        self.stages[name] = []
+
+    def advance(self, count: int = 1) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def beside(self, words: str) -> None:
+        list(self.stages.values())[-1].append(words)
+
+
+@pytest.fixture(scope="module")
+def learned(home: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[UniMP, Dataset, Heard, Path]:
+    """A runner that has learned searches, and where it was saved."""
+    data, heard, folder = Dataset.open(home, "shop"), Heard(), tmp_path_factory.mktemp("learned")
+    runner = UniMP(effort=0.02, strategy="multi_task")
+    runner.fit({"search": fitting.task_data(data, "search", new_domains=False)}, Context(0, folder / "scratch", heard))
+    runner.save(folder / "state")
+    return runner, data, heard, folder
+
+
+def test_a_stage_tells_loss_speed_and_end_beside_its_bar(learned: tuple[UniMP, Dataset, Heard, Path]) -> None:
+    _, _, heard, _ = learned
+    *steps, last = heard.stages["unimp: multi_task"]
+    assert steps and all(word in steps[0] for word in ("loss ", " tokens/s", " min left"))
+    assert last.endswith(" s")
+
+
+def test_where_the_losses_of_a_saved_system_are_is_said(learned: tuple[UniMP, Dataset, Heard, Path]) -> None:
+    _, _, heard, folder = learned
+    assert heard.lines[-1] == f"unimp: losses of every stage: tensorboard --logdir {folder / 'state' / 'tensorboard'}"
+    assert (folder / "state" / "tensorboard" / "multi_task").is_dir()
+
+
+@pytest.mark.parametrize(
+    "noisy",
+    [
+        lambda seen: replace(seen, items=noise.apply(seen.items, "NT", 1.0)),
+        lambda seen: replace(seen, items=seen.items.with_columns(pl.lit(None, pl.String).alias("image_id"))),
+        lambda seen: replace(seen, text_fields=seen.text_fields[:1]),
+    ],
+    ids=["no text", "no pictures", "fewer fields"],
+)
+def test_another_view_is_answered_by_what_was_saved_only(
+    learned: tuple[UniMP, Dataset, Heard, Path], tmp_path: Path, noisy: Callable[[Catalogue], Catalogue]
+) -> None:
+    runner, data, _, folder = learned
+    asked, around = data.examples("search", "test").collect(), Context(0, tmp_path)
+
+    def scores(one: UniMP, view: Catalogue) -> np.ndarray:
+        return np.concatenate([block.scores for block in one.predict("search", asked, view, around)])
+
+    clean = scores(runner, data.catalogue())  # another object, which shows the same
+    other = noisy(data.catalogue())
+    with pytest.raises(ConfigError, match="save and load the runner first") as refused:
+        scores(runner, other)
+    assert "\n" not in str(refused.value)
+    assert np.array_equal(scores(runner, data.catalogue()), clean)
+    loaded = UniMP(effort=0.02, strategy="multi_task")
+    loaded.load(folder / "state")
+    assert np.array_equal(scores(loaded, data.catalogue()), clean)
+    assert not np.array_equal(scores(loaded, other), clean)
+    assert np.array_equal(scores(loaded, data.catalogue()), clean)

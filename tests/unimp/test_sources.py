@@ -105,9 +105,9 @@ def test_words_are_parted_as_those_of_queries() -> None:
 
 
 def _noting(question, passages):
-    def noted(task, example):
+    def noted(task, example, room):
         passages.append(example.query)
-        return question(task, example)
+        return question(task, example, room)
 
     return noted
 

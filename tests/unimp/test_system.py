@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from transformers import CLIPVisionConfig, GPTNeoXConfig, GPTNeoXForCausalLM
 from tests import shop as small
 from unimp import folders, keeping, parts, settling, stages
 from unimp.answering import Answering
+from unimp.config import UnimpConfig
 from unimp.content import reset_rows
 from unimp.errors import CheckpointError, UnimpError
 from unimp.options import Options
@@ -70,6 +73,79 @@ def test_published_parts_are_kept_with_the_system(fitted: tuple[System, Path], s
     asked = shop.valid["search"][:3]
     mine, theirs = (Answering(one).ranking("search", asked) for one in (system, again))
     assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "saved before parts were noted"])
+@pytest.mark.parametrize("lost", ["tower", "tokenizer", "model"])
+def test_what_a_partial_copy_lost_is_named(
+    fitted: tuple[System, Path], shop: Shop, tmp_path: Path, lost: str, noted: bool
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(fitted[1] / "saved", folder)
+    note = folder / keeping.FACTS
+    facts = json.loads(note.read_text())
+    assert facts.pop("parts") == ["tokenizer", "tower"]
+    if not noted:
+        note.write_text(json.dumps(facts))
+    assert System.load(folder, shop.items, tmp_path / "scratch").parts.tower is not None
+    shutil.rmtree(folder / lost)
+    with pytest.raises(CheckpointError, match=rf"{folder}.*{lost if lost != 'model' else 'config.json'}.*") as said:
+        System.load(folder, shop.items, tmp_path / "scratch")
+    assert "\n" not in str(said.value)
+
+
+def test_lost_patch_tokens_are_made_again(fitted: tuple[System, Path], shop: Shop, tmp_path: Path) -> None:
+    system, folder = fitted
+    shutil.copytree(folder / "saved", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "features")
+    again = System.load(tmp_path / "copy", shop.items, tmp_path / "scratch")
+    which = torch.arange(len(shop.items))[torch.from_numpy(system.parts.has_picture)]
+    mine, theirs = (one.parts.patches(which) for one in (system, again))
+    assert mine is not None and theirs is not None and torch.equal(mine, theirs)
+
+
+def test_parts_that_are_needed_follow_from_the_model(tmp_path: Path) -> None:
+    assert keeping.needed(UnimpConfig()) == ["tokenizer"]
+    drawing = UnimpConfig(image_codes=8, item_levels=3, codebook=4)
+    assert keeping.needed(drawing) == ["tokenizer", "images", "semantic.safetensors"]
+    (tmp_path / "tokenizer").mkdir()
+    for facts in ({}, {"parts": ["tokenizer", "images"]}):
+        with pytest.raises(CheckpointError, match=r"lacks 'images', a part of the system; copy the whole folder"):
+            keeping.present(tmp_path, facts, drawing)
+
+
+def test_a_blind_system_of_lent_parts_stays_blind(fitted: tuple[System, Path], shop: Shop, tmp_path: Path) -> None:
+    lent = tmp_path / "parts"
+    System(fitted[0].options).pretrain(shop, lent)
+    assert (lent / "tower").is_dir()
+    blind = System(dataclasses.replace(fitted[0].options, vision="off", pretrained=str(lent)))
+    blind.fit(shop, tmp_path / "work", tasks=("search",))
+    blind.save(tmp_path / "saved")
+    asked = shop.valid["search"][:3]
+    expected = Answering(blind).ranking("search", asked)
+    assert not (tmp_path / "saved" / "tower").exists()
+    shutil.copytree(lent / "tower", tmp_path / "saved" / "tower")  # as it was kept before
+    again = System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
+    assert not again.style.pictures
+    assert np.array_equal(Answering(again).ranking("search", asked), expected)
+
+
+def test_the_log_of_every_stage_is_kept(fitted: tuple[System, Path], shop: Shop, tmp_path: Path) -> None:
+    def stages_in(folder: Path) -> set[str]:
+        kept = list((folder / "tensorboard").iterdir())
+        assert all("tfevents" in file.name and file.stat().st_size for stage in kept for file in stage.iterdir())
+        return {stage.name for stage in kept}
+
+    system, folder = fitted
+    assert stages_in(folder / "saved") == {*system.outcomes} >= {"multi_task"}
+    again = System.load(folder / "saved", shop.items, folder / "scratch")
+    again.save(tmp_path / "again")
+    assert stages_in(tmp_path / "again") == {*system.outcomes}
+    again.adapt(shop, tmp_path / "adapt")
+    again.save(tmp_path / "adapted")
+    shutil.rmtree(tmp_path / "adapt")
+    assert stages_in(tmp_path / "adapted") == {"new_domain"}
+    assert System.load(tmp_path / "adapted", shop.items, folder / "scratch").tasks == system.tasks
 
 
 def test_parts_of_other_published_weights_are_refused(fitted: tuple[System, Path], shop: Shop) -> None:

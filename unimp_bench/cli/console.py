@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
@@ -26,6 +28,7 @@ out = Console(highlight=False, soft_wrap=True)
 WIDE = 1_000  # characters, where no terminal says how many it has
 
 _WORTH_A_LINE = 1.0  # seconds; shorter stages leave no line in a log
+_WORDS_EVERY = 30.0  # seconds between lines of words in a log
 
 
 def whole() -> Console:
@@ -33,14 +36,29 @@ def whole() -> Console:
     return out if out.is_terminal else Console(highlight=False, soft_wrap=True, width=WIDE)
 
 
+class _Bars(Progress):
+    """Bars with the words of their stage on a line below: a column of them would leave a narrow terminal no bar."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if words := task.fields.get("words"):
+                yield Text(f"  {words}", style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class BarProgress:
-    """Progress bars on a terminal; one line a finished stage where stderr is a file."""
+    """Progress bars on a terminal, with the stage's words below.
+
+    Where stderr is a file: one line a finished stage, and its words now and then.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._name, self._unit, self._done, self._began = "", "rows", 0, 0.0
+        self._total: int | None = None
+        self._spoke = 0.0  # when words were last a line
 
     def __enter__(self) -> BarProgress:
         return self
@@ -57,11 +75,12 @@ class BarProgress:
     def start(self, name: str, total: int | None = None, unit: str = "rows") -> None:
         """A stage begins; a stage that is still open ends."""
         self._stop()
-        self._name, self._unit, self._done, self._began = name, unit, 0, time.monotonic()
+        self._name, self._unit, self._done, self._total = name, unit, 0, total
+        self._began = self._spoke = time.monotonic()
         if not err.is_terminal:
             return
         amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
-        self._bars = Progress(
+        self._bars = _Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -80,6 +99,15 @@ class BarProgress:
             self._done += count
         if self._bars is not None and self._task is not None:
             self._bars.advance(self._task, count)
+
+    def beside(self, words: str) -> None:
+        """Words of the moment, below the bar; without one, a line at most every half minute."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, words=words)
+        elif self._name and words and (now := time.monotonic()) - self._spoke >= _WORDS_EVERY:
+            self._spoke = now
+            share = f" {self._done / self._total:.0%}" if self._total else ""
+            err.print(f"  {self._name}{share}: {words}", markup=False)
 
     def finish(self) -> None:
         """The stage is done."""
