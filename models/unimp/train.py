@@ -137,6 +137,9 @@ def train(data: Path, out: Path, options: Options, seed: int, tasks: str = "all"
         system.adapt(held_out, work / "adapt", report=told)
         system.save(draft / ADAPTED)
     team.once(lambda: _finished(out, draft, work))
+    if team.main:
+        logs = f"losses of every stage: tensorboard --logdir {out}"
+        sys.stderr.write("".join(f"{line}\n" for line in (*system.notes, f"saved in {out}; {logs}")))
 
 
 def _begun(data: Path, out: Path, draft: Path) -> Shop:

@@ -128,12 +128,17 @@ def test_what_stands_in_the_way_is_said_before_the_work(data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_trained_and_asked_without_the_toolkit_then_scored_by_it(tmp_path: Path) -> None:
+def test_trained_and_asked_without_the_toolkit_then_scored_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.set_num_threads(1)
     home = small.home_at(tmp_path / "home")
     data, out = home.dataset("shop"), tmp_path / "saved"
     assert train.main(["--data", str(data), "--out", str(out), "--set", "effort=0.02", "--set", "epochs=50"]) == 0
-    assert (out / train.ADAPTED).is_dir()
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == f"saved in {out}; losses of every stage: tensorboard --logdir {out}"
+    assert sum("validation RMSE of ratings" in line for line in said) == 2  # of both systems
+    assert (out / train.ADAPTED).is_dir() and any(out.glob("tensorboard/multi_task/events*"))
     assert not out.with_name("saved.work").exists()
     assert train.main(["--data", str(data), "--out", str(out)]) == 1  # nothing is trained over
     for task in ("recommendation", "preference", "explanation", "selection", "image_generation"):
