@@ -7,8 +7,9 @@ and pictures, and train reviews. Each part is made once in its folder, by rename
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def need_weights(options: Options) -> None:
         raise UnimpError(
             f"preset '{options.preset}' needs published weights; give --set text_weights=FOLDER-OR-NAME and "
             "--set vision_weights=FOLDER-OR-NAME (or vision=off), or take preset tiny or small"
+        )
+
+
+def need_codec(items: Items, tasks: Collection[str]) -> None:
+    """Refuse to draw where diffusers is missing, before hours go into other parts.
+
+    Raises:
+        UnimpError: pictures are to be drawn, and nothing could make codes of them.
+    """
+    if "image_generation" in tasks and any(items.picture_ids) and find_spec("diffusers") is None:
+        others = ",".join(task for task in tasks if task != "image_generation")
+        raise UnimpError(
+            "pictures are tokenised by diffusers, which is not there; pip install diffusers, or learn to draw none: "
+            f"--set learn={others or 'recommendation'}"
         )
 
 

@@ -39,11 +39,12 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
         folder: of the parts.
 
     Raises:
-        UnimpError: published weights are missing, or not all processes see the folder.
+        UnimpError: published weights or diffusers are missing, or not all processes see the folder.
         CheckpointError: the folder holds parts of another catalogue or request.
     """
     options, items, team, report, device = system.options, shop.items, system.team, system.report, system.device
     making.need_weights(options)
+    making.need_codec(items, system.tasks)
     if options.pretrained and not (folder / "tokenizer").is_dir():
         raise UnimpError(f"pretrained={folder} holds no parts; make them: unimp-bench pretrain --out {folder}")
     team.see(folder)

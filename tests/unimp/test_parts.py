@@ -89,3 +89,13 @@ def test_early_fusion_writes_a_picture_once_a_latent(preset: str) -> None:
     assert standing.style_of(options, config, pictures=True).image_places == config.latents > 1
     config.fusion = "late"
     assert standing.style_of(options, config, pictures=True).image_places == 1
+
+
+def test_drawing_without_diffusers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = learning_shop.shop().items
+    parts.need_codec(items, ("search", "image_generation"))
+    monkeypatch.setattr(parts, "find_spec", lambda _: None)
+    with pytest.raises(UnimpError, match=r"pip install diffusers, .* --set learn=search,selection$"):
+        parts.need_codec(items, ("search", "image_generation", "selection"))
+    parts.need_codec(items, ("search",))
+    parts.need_codec(replace(items, picture_ids=(None,) * len(items)), ("image_generation",))
