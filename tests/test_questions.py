@@ -17,7 +17,7 @@ from tests.fakes import register
 from tests.shop import home_at, interactions
 from unimp_bench import contact_sheet, execute, fitting, tables
 from unimp_bench.dataset import Catalogue, Dataset
-from unimp_bench.errors import ConfigError, UnknownNameError
+from unimp_bench.errors import ConfigError, NotLearnedError, UnknownNameError
 from unimp_bench.places import Home
 from unimp_bench.progress import Silent
 from unimp_bench.questions import Wish, ask
@@ -46,14 +46,26 @@ class Chooser(Looker):
         self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
     ) -> Iterator[pl.DataFrame | ScoreBlock]:
         if task not in self.learn.split(","):
-            raise ConfigError(f"chooser learned {self.learn} only")
+            raise NotLearnedError(f"chooser learned {self.learn} only")
+        yield from super().predict(task, examples, view, context)
+
+
+@dataclass
+class Damaged(Looker):
+    """Learned all, and cannot read what it learned of one."""
+
+    def predict(
+        self, task: str, examples: pl.DataFrame, view: Catalogue, context: Context
+    ) -> Iterator[pl.DataFrame | ScoreBlock]:
+        if task == "explanation":
+            raise ConfigError("fits/1 lacks 'tower'; fit it again")
         yield from super().predict(task, examples, view, context)
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     fakes = {name.lower(): f"tests.answering:{name}" for name in ("Looker", "Learner", "OnlyLists")}
-    register(monkeypatch, **fakes, chooser="tests.test_questions:Chooser")
+    register(monkeypatch, **fakes, chooser="tests.test_questions:Chooser", damaged="tests.test_questions:Damaged")
     return home_at(tmp_path / "home")
 
 
@@ -139,6 +151,11 @@ def test_what_a_fit_did_not_learn_is_left_out_with_its_reason(home: Home) -> Non
     said_once = r"\(recommendation, search, preference, explanation, image_generation: chooser learned selection only\)"
     with pytest.raises(ConfigError, match=f"runner 'chooser' has nothing to say here {said_once}"):
         ask(home, "shop", "chooser", Wish("u03", item="i02"), parameters={"learn": "selection"})
+
+
+def test_what_fails_is_not_left_out(home: Home) -> None:
+    with pytest.raises(ConfigError, match=r"^fits/1 lacks 'tower'; fit it again$"):
+        ask(home, "shop", "damaged", Wish("u03", item="i02"))
 
 
 def test_unknown_users_and_items_are_answered_with_the_nearest(home: Home) -> None:

@@ -6,6 +6,7 @@
     ├── InputError           a file that cannot be used; names the file and, where it helps, the line
     ├── UnknownNameError     a dataset, runner, task, ... that does not exist; names the nearest known ones
     ├── ConfigError          options that contradict each other or a key nobody knows
+    │   └── NotLearnedError  a runner is asked for what, by its options, it did not learn
     ├── NetworkError         a download that could not be finished
     ├── IncompleteError      something on disk that was never finished, was changed, or is in use
     ├── AuditError           a built dataset failed a leak check
@@ -59,6 +60,10 @@ class UnknownNameError(UnimpBenchError):
 
 class ConfigError(UnimpBenchError):
     """Options that contradict each other, or a key nobody knows."""
+
+
+class NotLearnedError(ConfigError):
+    """A runner is asked for what, by its options, it did not learn; it answers other tasks."""
 
 
 class NetworkError(UnimpBenchError):

@@ -9,9 +9,8 @@ candidates.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +19,7 @@ import polars as pl
 
 from unimp_bench import answers, check, fitting
 from unimp_bench.dataset import Catalogue, Dataset
-from unimp_bench.errors import ConfigError, PredictionError, UnknownNameError
+from unimp_bench.errors import ConfigError, NotLearnedError, PredictionError, UnknownNameError
 from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.places import Home
 from unimp_bench.progress import Progress, Silent
@@ -31,7 +30,6 @@ from unimp_bench.tasks.spec import TASKS
 
 ASKED = ("recommendation", "search", "preference", "explanation", "image_generation")
 _LISTS = ("recommendation", "search")
-_NAMED = 5  # most known users or items that an unknown one is answered with
 
 
 @dataclass(frozen=True)
@@ -97,14 +95,14 @@ def ask(
     fresh = registry.load(runner, parameters)
     if fresh.reads_truth and data.truth is None:
         raise ConfigError(f"runner '{runner}' reads the synthetic shop's truth, which {dataset} does not have")
-    subject = _asker(data, wish.user)
+    subject = subject_of(data, wish.user)
     if subject.cohort not in fresh.cohorts:
         raise ConfigError(
             f"runner '{runner}' answers for {', '.join(sorted(fresh.cohorts))}; user '{wish.user}' is {subject.cohort}"
         )
     view = data.catalogue()
     if wish.item is not None and wish.item not in view.index:
-        raise _unknown("item", wish.item, view.index)
+        raise UnknownNameError("item", wish.item, near(sorted(view.index), wish.item))
     own = own_query(data, wish.user) if wish.query is None else None
     query = wish.query if wish.query is not None else own
     if query is not None and not query.strip():
@@ -115,21 +113,6 @@ def ask(
     if not said:
         raise ConfigError(f"runner '{runner}' has nothing to say here ({_reasons(left_out)}); choose another --model")
     return Reply(runner, subject, query, own is not None, item, said, left_out)
-
-
-def _asker(data: Dataset, user: str) -> Subject:
-    """Who asks; nobody known is answered with a few who are."""
-    try:
-        return subject_of(data, user)
-    except UnknownNameError:
-        frames = [data.interactions(), *(data.examples(task, "test") for task in data.tasks)]
-        known = pl.concat([frame.select("user_id") for frame in frames]).unique().collect()["user_id"]
-        raise _unknown("user", user, known.to_list()) from None
-
-
-def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """An unknown name, answered with a few that stand near it."""
-    return UnknownNameError(kind, name, get_close_matches(name, near(sorted(known), name), _NAMED, cutoff=0))
 
 
 def _reasons(left_out: Mapping[str, str]) -> str:
@@ -155,7 +138,7 @@ def _conversation(
         fitted, context = asking.fitted(task)
         try:
             answer = asking.answer(fitted, context, task, asking.subject.example(task, query, item))
-        except ConfigError as error:  # it does not answer this one as it was fitted, as UniMP by `learn`
+        except NotLearnedError as error:
             left_out[task] = str(error)
             continue
         said[task] = answer[: wish.top] if task in _LISTS and answer is not None else answer
@@ -208,7 +191,7 @@ class _Asking:
         """The checked answer to one question, in the type of the task; None where the runner could not.
 
         Raises:
-            ConfigError: the runner does not answer the task, fitted as it is.
+            NotLearnedError: the runner does not answer the task, fitted as it is.
             PredictionError: its answer breaks the contract.
         """
         kind = TASKS[task].answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from unimp_bench.schemas import EXAMPLES, LABELLED_EXAMPLES
 from unimp_bench.tasks.spec import TASKS
 
 ABOUT, QUERIED = ("preference", "explanation"), ("search", "image_generation")
+_NAMED = 5  # names that an unknown one is answered with
 _NEIGHBOURS = 50  # names on either side of an unknown one among which likely ones are looked for
 
 
@@ -105,6 +107,6 @@ def _users(data: Dataset) -> list[str]:
 
 
 def near(names: list[str], name: str) -> list[str]:
-    """Names that stand near one: a mistyped name is looked for among them, not among millions."""
+    """A few of many sorted names that are like a mistyped one, looked for among those that stand near it."""
     at = bisect.bisect_left(names, name)
-    return names[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]
+    return get_close_matches(name, names[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS], _NAMED, cutoff=0)

@@ -80,8 +80,7 @@ class Answering:
         rows = []
         for example, items in zip(examples, found, strict=True):
             row = system.writer.retrieved(items.tolist())
-            question = system.writer.question("image_generation", example)
-            system.writer.branch(row, "image_generation", example, question)
+            system.writer.branch(row, "image_generation", example, learn=False)
             rows.append(row)
         with system.tuned("image_generation"), self._threads():
             codes = self.decoder.picture_codes(

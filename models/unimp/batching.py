@@ -71,7 +71,7 @@ class Rows:
             if rng_of(self.seed, epoch, number).random() >= self.plan.users.get("selection", 1.0):
                 return []
             example = self.shop.selection[number - users]
-            return [self._of_example("selection", example)]
+            return [self.writer.row("selection", example)]
         return self._of_user(number, epoch)
 
     def _of_user(self, user: int, epoch: int) -> list[Row]:
@@ -89,9 +89,10 @@ class Rows:
         for number in rng.permutation(len(asked)).tolist():
             task, target = asked[number]
             example = self._example(rng, task, target)
-            questions.append((task, target, example, self.writer.asked(task, example)))
-        longest = max((len(piece.ids) for *_, piece in questions), default=0)
-        row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], longest)
+            questions.append((task, target, example, self.writer.question(task, example)))
+        # The trunk is one for all, so it leaves room for the longest of them.
+        spare = max((len(piece.ids) + self.writer.room(task) for task, _, _, piece in questions), default=0)
+        row = self.writer.trunk(log.item[window], log.rating[window], log.why[window], spare)
         for task, target, example, piece in questions:
             after = target - before - row.dropped
             # Positions stay short; what bounds memory is the row. No task is left out more than another.
@@ -114,14 +115,7 @@ class Rows:
         log = self.shop.log
         shown, example = slice(begin, target), example_of(log, target)
         history = log.item[shown], log.rating[shown], log.why[shown]
-        return self._of_example(task, replace(example, history=history[0], ratings=history[1], whys=history[2]))
-
-    def _of_example(self, task: str, example: Example) -> Row:
-        """The row of one question behind its history."""
-        piece = self.writer.asked(task, example)
-        row = self.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
-        self.writer.branch(row, task, example, piece)
-        return row
+        return self.writer.row(task, replace(example, history=history[0], ratings=history[1], whys=history[2]))
 
     def _asked(self, rng: np.random.Generator, begin: int, end: int) -> list[tuple[str, int]]:
         found = []

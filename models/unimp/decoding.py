@@ -135,9 +135,8 @@ class Decoder:
         scores: list[Floats] = [np.zeros(len(e.candidates), dtype=np.float32) for e in examples]
         short = mode == "threshold" and score == "first"  # one forward pass is all that this needs
         with self.reader.answering():
-            room = len(self.vocabulary.choices)
             for numbers, stream in self.reader.streams(
-                "selection", examples, going_on=not short, copies=1 if short else 2, answer=room
+                "selection", examples, going_on=not short, copies=1 if short else 2
             ):
                 counts = torch.tensor([len(examples[n].candidates) for n in numbers], device=stream.last.device)
                 written, first, path = write_labels(stream, self.vocabulary, counts, once=short)

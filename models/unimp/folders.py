@@ -199,6 +199,19 @@ def catalogue_of(folder: Path) -> Items:
         return items_of(table_of(visible / "items.parquet"), fields, sorted(visible.glob("images-*.parquet")))
 
 
+def questions_of(folder: Path, task: str, items: Items) -> list[Example]:
+    """The test examples of a task.
+
+    Raises:
+        UnimpError: the folder has no such task, or its files are not whole.
+    """
+    file = folder / "visible" / "tasks" / task / "test.examples.parquet"
+    if not file.is_file():
+        raise UnimpError(f"{folder} has no task {task}; build it with `unimp-bench build`, or choose another")
+    with _of_this_version(folder):
+        return examples_of(table_of(file), {item: k for k, item in enumerate(items.ids)})
+
+
 @contextmanager
 def _of_this_version(folder: Path) -> Iterator[None]:
     """Inside, a column or an item that is not there says that files do not belong together."""

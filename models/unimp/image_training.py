@@ -126,7 +126,7 @@ class Trainer:
             stop_at: step after which to stop early, with a checkpoint: for tests and for a time limit of the caller.
 
         Raises:
-            TrainingError: a loss that is no number (the last checkpoint stays), or no room to write.
+            TrainingError: a loss that is no number (a checkpoint that was written stays), or no room to write.
             CheckpointError: a checkpoint that is damaged or of another training.
         """
         if checkpoint is not None and checkpoint.exists():
@@ -174,8 +174,8 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(list(self.learned.values()), 1.0))
         if not math.isfinite(value) or not math.isfinite(norm):
             raise TrainingError(
-                f"the image tokenizer's loss is {value} and its gradient's norm {norm} at step {self.step + 1}; the "
-                f"last checkpoint is kept, take a rate below {self.schedule.rate:g}"
+                f"the image tokenizer's loss is {value} and its gradient's norm {norm} at step {self.step + 1}; take a "
+                f"rate below {self.schedule.rate:g}"
             )
         self.optimizer.step()
         if self.quantised:

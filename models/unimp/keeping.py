@@ -71,6 +71,7 @@ def save(system: System, folder: Path) -> None:
             "catalogue": catalogue_hash(system.item_ids),
             "heads": sorted(system.heads),
             "parts": kept,
+            "image_places": system.style.image_places,
             "decisions": system.decisions.facts(),
             "parameters": sizes(system.model, system.parts),
         }
@@ -209,6 +210,11 @@ def read_facts(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as problem:
         raise CheckpointError(f"{file} is no whole UniMP system ({problem}); fit it again") from problem
     return facts
+
+
+def places_of(facts: Mapping[str, Any], config: UnimpConfig) -> int:
+    """How often `<image>` is written for a saved system; 4 times for early fusion before the note said so."""
+    return int(facts.get("image_places", 4 if config.fusion == "early" else 1))
 
 
 def options_of(facts: Mapping[str, Any], folder: Path) -> Options:

@@ -46,8 +46,9 @@ class Options:
         effort: factor on every number of epochs and steps; below one epoch, a share of it. Below 1, fewer examples
             settle decisions as well.
         text_weights, vision_weights, flamingo, image_codes: published weights by folder or hub name; None trains small
-            parts here. The last may go on, as `some/model::vqvae::512::unit`: its subfolder, the pixels a side of its
-            pictures (256 if not said), and that it reads values in [0, 1], not [-1, 1].
+            parts here. The last may go on, as `some/model::vqvae::256::unit`: its subfolder, the pixels a side of its
+            pictures (256 if not said), and that it reads values in [0, 1], not [-1, 1]. A picture may take as many
+            codes as three of them find a place beside each other, 597 in 2,048 ids.
         pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
             256 of ViT-L/14.
         checkpointing: compute activations again instead of keeping them: less memory, a third more work.

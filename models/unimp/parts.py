@@ -96,6 +96,20 @@ def need_codec(items: Items, tasks: Collection[str]) -> None:
         )
 
 
+def need_lent_codes(items: Items, tasks: Collection[str], folder: Path) -> None:
+    """Refuse lent parts that lack the codes of pictures: what they hold must not depend on who borrows them first.
+
+    Raises:
+        UnimpError: pictures are to be drawn, and `folder` knows no codes of them.
+    """
+    from unimp.image_tokens import FACTS
+
+    if "image_generation" in tasks and any(items.picture_ids) and not (folder / "images" / FACTS).is_file():
+        raise UnimpError(
+            f"pretrained={folder} holds no codes of pictures; pre-train with image_generation among what is learned"
+        )
+
+
 def make_tokenizer(shop: Shop, options: Options, folder: Path) -> TextEncoder:
     """The tokenizer, published or trained on the catalogue, train reviews and the questions' own words."""
     made = load_tokenizer(options.text_weights) if options.text_weights is not None else None
@@ -195,7 +209,7 @@ def _noted(folder: Path) -> list[str]:
     try:
         return [str(name) for name in json.loads(note.read_text())] if note.is_file() else []
     except (OSError, ValueError, TypeError) as problem:
-        raise CheckpointError(f"{note} is damaged ({problem}); remove {folder}, it is made again") from problem
+        raise CheckpointError(f"{note} is damaged ({problem}); remove it, what it names is made again") from problem
 
 
 def covers(folder: Path, items: Items) -> bool:
@@ -239,7 +253,11 @@ def make_codes(
 
 
 def published_codes(said: str) -> tuple[str, dict[str, Any]]:
-    """Name of a published image tokenizer, and what `load_published` is told: `NAME[::SUBFOLDER][::PIXELS][::unit]`."""
+    """Name of a published image tokenizer, and what `load_published` is told: `NAME[::SUBFOLDER][::PIXELS][::unit]`.
+
+    Raises:
+        UnimpError: something is said twice, or not at all.
+    """
     name, *rest = said.split("::")
     more: dict[str, Any] = {}
     for one in rest:
@@ -250,7 +268,7 @@ def published_codes(said: str) -> tuple[str, dict[str, Any]]:
         else:
             more["subfolder"] = one
     if not name or len(more) != len(rest) or not all(rest):
-        raise UnimpError(f"image_codes={said}; wanted NAME[::SUBFOLDER][::PIXELS][::unit], as some/model::vqvae::512")
+        raise UnimpError(f"image_codes={said}; wanted NAME[::SUBFOLDER][::PIXELS][::unit], as some/model::vqvae::256")
     return name, more
 
 

@@ -83,12 +83,8 @@ def predict(model: Path, data: Path, task: str, out: Path, seed: int = 0) -> int
         raise UnimpError(f"{out} is a folder; name a file for the answers, {out / (task + '.parquet')} for example")
     if seed < 0:
         raise UnimpError(f"seed={seed}; wanted 0 or more")
-    file = data / "visible" / "tasks" / task / "test.examples.parquet"
     held_out_domains, items = folders.facts_of(data)["new_domains"], folders.catalogue_of(data)
-    if not file.is_file():
-        raise UnimpError(f"{data} has no task {task}; build it with `unimp-bench build`, or choose another")
-    index = {item: k for k, item in enumerate(items.ids)}
-    examples = folders.examples_of(folders.table_of(file), index)
+    examples = folders.questions_of(data, task, items)
     if not examples:
         raise UnimpError(f"{data} asks nothing of task {task}; choose another")
     held_out = np.isin(np.array(items.domains), held_out_domains)

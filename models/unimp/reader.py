@@ -44,10 +44,8 @@ class Reader:
         self.vocabulary, self.tokens, self.dropped = writer.vocabulary, tokens, 0
 
     def prompt(self, task: str, example: Example, answer: int = 0) -> Row:
-        """The row of one question, ending at `<answer>`, with room for an answer of so many ids."""
-        question = self.writer.question(task, example, answer)
-        row = self.writer.trunk(example.history, example.ratings, example.whys, len(question.ids) + answer)
-        self.writer.branch(row, task, example, question)
+        """The row of one question, ending at `<answer>`, with room for an answer, of so many ids at least."""
+        row = self.writer.row(task, example, answer, learn=False)
         self.dropped += row.dropped
         return row
 
@@ -61,7 +59,7 @@ class Reader:
             examples: of whom.
             going_on: whether ids will be written.
             copies: continuations that each prompt will have.
-            answer: ids to keep free for the answer.
+            answer: ids to keep free for the answer, at least.
         """
         for start in range(0, len(examples), STRETCH):
             part = examples[start : start + STRETCH]

@@ -20,7 +20,7 @@ from unimp.processes import Processes
 from unimp.shop import Example, Items, Shop
 from unimp.system import System
 from unimp_bench.dataset import Catalogue
-from unimp_bench.errors import ConfigError
+from unimp_bench.errors import ConfigError, NotLearnedError
 from unimp_bench.progress import Progress, Silent, beside
 from unimp_bench.runners.protocol import Context, ScoreBlock, TaskData
 from unimp_bench.schemas import IMAGE
@@ -79,8 +79,7 @@ class UniMP(Options):
             )
         stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in system.seconds.items())
         context.progress.say(f"unimp: {stages}")
-        for note in system.notes:
-            context.progress.say(f"unimp: {note}")
+        _tell_notes(system, context)
         self._system, self._folder, self._view = system, None, next(iter(data.values())).catalogue
         self._progress = context.progress
 
@@ -99,6 +98,7 @@ class UniMP(Options):
         system = self._opened(catalogue, context)
         with _Told(context.progress) as told:
             _in_one_line(system.adapt)(shop, context.scratch, report=told, record=getattr(context, "record", None))
+        _tell_notes(system, context)
         self._system, self._folder, self._progress = system, None, context.progress
 
     def predict(
@@ -107,7 +107,7 @@ class UniMP(Options):
         """Answer examples, in blocks."""
         system = self._opened(view, context)
         if task not in system.tasks:
-            raise ConfigError(f"unimp learned {', '.join(system.tasks)} only; run it with --set learn=all")
+            raise NotLearnedError(f"unimp learned {', '.join(system.tasks)} only; run it with --set learn=all")
         index = view.index
         answering = Answering(system, seed=context.seed)
         rows = min(_ROWS, max(1, _MOST_SCORES // max(len(index), 1)))
@@ -144,6 +144,13 @@ class UniMP(Options):
             self._system = _in_one_line(System.load)(self._folder, items_of(view), context.scratch)
         self._view = view
         return self._system
+
+
+def _tell_notes(system: System, context: Context) -> None:
+    """Say once what a user should know."""
+    for note in system.notes:
+        context.progress.say(f"unimp: {note}")
+    system.notes.clear()
 
 
 def _same(one: Catalogue | None, other: Catalogue) -> bool:

@@ -171,13 +171,23 @@ class Writer:
                 piece.items = [-1] * len(piece.ids)
         return piece
 
+    def room(self, task: str) -> int:
+        """Ids that an answer may take, kept free for it whether it is learned or asked for."""
+        if task == "selection":
+            return len(self.vocabulary.choices) + 1
+        if task == "image_generation":
+            return self.codes.shape[1] if self.codes is not None else 0
+        if task == "explanation" or (self.style.joint and task == "preference"):
+            return self.style.most_words + 1 + self.style.joint
+        return 1 if task == "preference" else self.vocabulary.levels
+
     def question(self, task: str, example: Example, room: int = 0) -> Piece:
         """What is asked, up to and with `<answer>` and what leads to a rating.
 
-        -2 marks ids that see the history's last picture. A question that leaves no `room` for an answer of so many ids
-        is asked with fewer words of its items, or the first words of its query.
+        -2 marks ids that see the history's last picture. A question that leaves no room for an answer, of so many ids
+        at least, is asked with fewer words of its items, or the first words of its query.
         """
-        piece = self._question(task, example, example.query)
+        piece, room = self._question(task, example, example.query), max(room, self.room(task))
         if (excess := 1 + len(piece.ids) + room - self.style.longest) <= 0:
             return piece
         told = [len(self.bodies[item]) for item in _told_of(task, example)]
@@ -213,12 +223,6 @@ class Writer:
         piece = Piece.of(self._text(before.strip()), -2) if before.strip() else Piece([], [], [], [])
         asked = self._text(f" {after.strip()}" if after else "")
         return piece + middle + Piece.of([*asked, self.vocabulary.answer, *lead], last)
-
-    def asked(self, task: str, example: Example) -> Piece:
-        """A question with its answer to learn, as long as it is in a row: what is to be kept free for it."""
-        answer = self.answer(task, example)
-        piece = self.question(task, example, len(answer))
-        return piece + Piece.of(answer, piece.items[-1], learned=True)
 
     def answer(self, task: str, example: Example) -> list[int]:
         """Ids of the answer; closed by the end id where its length is not fixed."""
@@ -287,19 +291,37 @@ class Writer:
             row.seen.append(item)
         return row
 
-    def branch(self, row: Row, task: str, example: Example, piece: Piece | None = None, *, after: int = -1) -> None:
-        """Ask something after the first `after` items of the trunk, all by default.
+    def branch(
+        self,
+        row: Row,
+        task: str,
+        example: Example,
+        question: Piece | None = None,
+        *,
+        after: int = -1,
+        learn: bool = True,
+    ) -> None:
+        """Ask something after the first `after` items of the trunk, all by default, with its answer to learn.
 
-        `piece` is the question as it is written, `question` or `asked`; by default with its answer to learn.
+        `question` is what `question` wrote, if it is known.
         """
-        piece = piece if piece is not None else self.asked(task, example)
+        piece = question if question is not None else self.question(task, example)
+        if learn:
+            piece += Piece.of(self.answer(task, example), piece.items[-1], learned=True)
         seen = row.seen[after]
-        items = [seen if item == -2 else item for item in piece.items]
+        put = Piece(piece.ids, piece.labels, [seen if item == -2 else item for item in piece.items], piece.which)
         row.branches += 1
-        put = Piece(piece.ids, piece.labels, items, piece.which)
         self._put(row, put, row.branches, row.ends[after], TASKS.index(task), self.weights.get(task, 1.0))
         if task == "search" and example.query:
             row.queries[row.branches] = self._query(example.query)
+
+    def row(self, task: str, example: Example, room: int = 0, *, learn: bool = True) -> Row:
+        """One question behind its history, whose oldest items go where they leave question and answer no room."""
+        question = self.question(task, example, room)
+        spare = len(question.ids) + max(room, self.room(task))
+        row = self.trunk(example.history, example.ratings, example.whys, spare)
+        self.branch(row, task, example, question, learn=learn)
+        return row
 
     @staticmethod
     def _put(row: Row, piece: Piece, segment: int, start: int, kind: int, weight: float) -> None:

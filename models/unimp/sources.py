@@ -69,7 +69,8 @@ class Captions(Rows):
 
     def lengths(self) -> NDArray[np.int64]:
         """The items' own."""
-        return np.fromiter((len(body) + 5 for body in self.writer.bodies), np.int64, len(self))
+        beside = 4 + self.writer.style.image_places  # begin, name and its word, end of a chunk
+        return np.fromiter((len(body) + beside for body in self.writer.bodies), np.int64, len(self))
 
     def row(self, number: int, epoch: int) -> list[Row]:
         """The row of an item."""

@@ -47,6 +47,8 @@ def stand(system: System, shop: Shop, folder: Path) -> tuple[Unimp, Parts, Ints 
     making.need_codec(items, system.tasks)
     if options.pretrained and not (folder / "tokenizer").is_dir():
         raise UnimpError(f"pretrained={folder} holds no parts; make them: unimp-bench pretrain --out {folder}")
+    if options.pretrained:
+        making.need_lent_codes(items, system.tasks, folder)
     team.see(folder)
     seed = system.seed if not options.pretrained else 0
     team.once(lambda: keeping.same_catalogue(folder, items))
@@ -111,8 +113,11 @@ def longest_of(config: UnimpConfig) -> int:
     return int(getattr(config.text, "max_position_embeddings", 2048))
 
 
-def style_of(options: Options, config: UnimpConfig, *, pictures: bool) -> Style:
-    """What sequences show under the options, for a body that reads so far."""
+def style_of(options: Options, config: UnimpConfig, *, pictures: bool, places: int | None = None) -> Style:
+    """What sequences show under the options, for a body that reads so far.
+
+    `places` says how often `<image>` was written when the model learned, where that is known.
+    """
     return Style(
         history=options.history or options.budget.history,
         earlier=options.earlier if options.earlier is not None else options.budget.earlier,
@@ -120,7 +125,7 @@ def style_of(options: Options, config: UnimpConfig, *, pictures: bool) -> Style:
         ratings=options.ratings,
         whys=options.whys,
         pictures=pictures,
-        image_places=config.latents if config.fusion == "early" else 1,
+        image_places=places or (config.latents if config.fusion == "early" else 1),
         words=JOINT if options.joint_answers else PAPER,
         joint=options.joint_answers,
         longest=longest_of(config),

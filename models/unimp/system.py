@@ -159,7 +159,9 @@ class System:
         self.model, self.parts, semantic = standing.stand(self, shop, folder)
         self._furnish(shop.items, semantic, learned_from=True)
 
-    def _furnish(self, items: Items, semantic: Ints | None, *, learned_from: bool = False) -> None:
+    def _furnish(
+        self, items: Items, semantic: Ints | None, *, learned_from: bool = False, places: int | None = None
+    ) -> None:
         """Everything that follows from parts and model: vocabulary, writers; statistics where a catalogue is new."""
         self.semantic = semantic
         self.item_domains = items.domains
@@ -176,7 +178,8 @@ class System:
                 self.model.content.learn(words, seen)
             self.model.content.furnish(words, seen)
         self.titles = encoder.encode([f" {title}" for title in items.titles])
-        self.style = standing.style_of(self.options, self.model.config, pictures=self.parts.features is not None)
+        shown = self.parts.features is not None
+        self.style = standing.style_of(self.options, self.model.config, pictures=shown, places=places)
         self.writer = self.writer_of(self.style)
 
     def writer_of(self, style: Style) -> Writer:
@@ -317,7 +320,7 @@ class System:
         semantic = None
         if keeping.SEMANTIC in kept:
             semantic = keeping.read_weights(folder / keeping.SEMANTIC)["codes"].numpy()
-        system._furnish(items, semantic)
+        system._furnish(items, semantic, places=keeping.places_of(facts, model.config))
         system.decisions = Decisions.of(facts["decisions"])
         system.heads = {task: keeping.read_weights(folder / f"{task}.safetensors") for task in facts["heads"]}
         return system

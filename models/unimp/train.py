@@ -24,7 +24,7 @@ from pathlib import Path
 from unimp import folders
 from unimp.disk import writing
 from unimp.errors import UnimpError
-from unimp.keeping import FACTS
+from unimp.keeping import FACTS, LOGS
 from unimp.options import Options
 from unimp.processes import Processes, asked_to_shard
 from unimp.shop import Shop
@@ -138,8 +138,8 @@ def train(data: Path, out: Path, options: Options, seed: int, tasks: str = "all"
         system.save(draft / ADAPTED)
     team.once(lambda: _finished(out, draft, work))
     if team.main:
-        logs = f"losses of every stage: tensorboard --logdir {out}"
-        sys.stderr.write("".join(f"{line}\n" for line in (*system.notes, f"saved in {out}; {logs}")))
+        logs = f"; losses of every stage: tensorboard --logdir {out}" if (out / LOGS).is_dir() else ""
+        sys.stderr.write("".join(f"{line}\n" for line in (*system.notes, f"saved in {out}{logs}")))
 
 
 def _begun(data: Path, out: Path, draft: Path) -> Shop:

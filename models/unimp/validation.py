@@ -24,6 +24,7 @@ from unimp.decisions import Decisions, scale, threshold
 from unimp.losses import focal, supervised_places
 from unimp.modeling import Unimp
 from unimp.shop import Example, Shop
+from unimp.vocabulary import IGNORED
 
 if TYPE_CHECKING:
     from unimp.system import System
@@ -83,10 +84,9 @@ class Validation:
         for start in range(0, len(examples), 16):
             rows = []
             for example in examples[start : start + 16]:
-                piece = system.writer.asked(task, example)
-                row = system.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
-                row.labels = [-100] * len(row)
-                system.writer.branch(row, task, example, piece)
+                row = system.writer.row(task, example)
+                history = row.ends[-1]
+                row.labels[:history] = [IGNORED] * history
                 rows.append(row)
             batch = collate(rows, system.parts.has_picture, system.vocabulary.pad).to(model.device)
             patches = system.parts.patches(batch.pictures) if len(batch.pictures) else None

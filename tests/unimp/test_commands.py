@@ -114,6 +114,20 @@ def test_a_dataset_that_is_not_whole_is_refused(
         assert f"{broken} cannot be read" in refused(train.main, words, capsys)
 
 
+@pytest.mark.parametrize("file", ["items.parquet", "tasks/preference/test.examples.parquet"])
+def test_questions_about_what_is_not_there_are_refused(
+    data: Path, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(tmp_path), "--data", str(data), "--task", "preference", "--out", str(tmp_path / "p")]
+    broken = data / "visible" / file
+    table = pq.read_table(broken)
+    lacking = table.slice(0, 3) if file == "items.parquet" else table.drop_columns(["history"])
+    pq.write_table(lacking, broken)
+    assert f"{data} is not whole: it lacks" in refused(predict.main, words, capsys)
+    broken.write_bytes(broken.read_bytes()[:-100])
+    assert f"{broken} cannot be read" in refused(predict.main, words, capsys)
+
+
 def test_what_stands_in_the_way_is_said_before_the_work(data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()

@@ -117,7 +117,7 @@ def shout(decoder: Decoder, ids: list[int], loud: float) -> None:
 def slow_last(decoder: Decoder, task: str, one: Example, answer: tuple[int, ...] = ()) -> torch.Tensor:
     """Log-probabilities of all ids after a prompt and the start of its answer: one row, tree mask, no cache."""
     row = decoder.writer.trunk(one.history, one.ratings, one.whys)
-    decoder.writer.branch(row, task, one, decoder.writer.question(task, one))
+    decoder.writer.branch(row, task, one, learn=False)
     for i in answer:
         for values, value in (
             (row.ids, i),
@@ -457,7 +457,7 @@ def test_a_question_shares_a_history_with_others_or_not():
     row = decoder.writer.trunk(one.history, one.ratings, one.whys)
     ends = []
     for task in ("preference", "recommendation", "search"):
-        decoder.writer.branch(row, task, one, decoder.writer.question(task, one))
+        decoder.writer.branch(row, task, one, learn=False)
         ends.append(len(row) - 1)
     batch = collate([row], HAS_PICTURE, decoder.vocabulary.pad)
     with torch.no_grad():

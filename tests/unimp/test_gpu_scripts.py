@@ -67,6 +67,7 @@ def test_what_it_starts_finds_unimp_in_the_checkout(tmp_path: Path, capfd: pytes
     assert on_gpu.call("-c", "import os; print(os.environ['PYTHONPATH'].split(os.pathsep)[0])")
     assert (Path(capfd.readouterr().out.strip()) / "unimp/train.py").is_file()
     assert not on_gpu.call("-m", "unimp.train", "--data", str(tmp_path), "--out", str(tmp_path / "saved"))
+    assert "is no finished dataset" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -140,8 +140,8 @@ def test_packed_searches_are_those_of_rows_of_their_own_and_of_answers() -> None
     ]
     row = writer.trunk(history, stars, [None] * 3)
     for one in shown:
-        writer.branch(row, "search", one, writer.question("search", one), after=len(one.history))
-        writer.branch(row, "recommendation", one, writer.question("recommendation", one), after=len(one.history))
+        writer.branch(row, "search", one, after=len(one.history), learn=False)
+        writer.branch(row, "recommendation", one, after=len(one.history), learn=False)
     with torch.no_grad():
         packed = made.read(collate([row], NOBODY, 0), None)[0]
         ends = [max(k for k, s in enumerate(row.segments) if s == branch) for branch in range(1, 9, 2)]

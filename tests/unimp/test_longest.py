@@ -14,7 +14,7 @@ from tests.unimp import learning_shop
 from tests.unimp.training_runs import run
 from unimp.batching import Rows, example_of
 from unimp.decoding import Decoder
-from unimp.reader import Reader
+from unimp.prompts import JOINT, PAPER
 from unimp.recipe import Recipe
 from unimp.sequence import Row, Writer
 from unimp.shop import Example
@@ -45,19 +45,41 @@ def last(row: Row) -> int:
     return max(row.positions)
 
 
+def asking(decoder: Decoder, task: str, one: Example) -> None:
+    """Put one question, as answering does."""
+    if task in ("recommendation", "search"):
+        decoder.rank(task, [one])
+    elif task == "preference":
+        decoder.rate([one])
+    elif task == "selection":
+        decoder.choose([one])
+    else:
+        decoder.explain([one], lambda ids: "")
+
+
+@pytest.mark.parametrize("longest", range(66, 200, 9))
 @pytest.mark.parametrize("task", ["recommendation", "search", "preference", "explanation", "selection"])
-def test_what_is_trained_sees_the_history_that_is_asked_about(task: str) -> None:
-    rows = rows_of(20)
+def test_what_is_trained_sees_the_history_that_is_asked_about(task: str, longest: int) -> None:
+    rows = rows_of(20, longest)
     example = asked_of(rows, task)
-    piece = rows.writer.asked(task, example)
-    trained = rows.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
-    rows.writer.branch(trained, task, example, piece)
-    reader = Reader.__new__(Reader)
-    reader.writer, reader.vocabulary, reader.dropped = rows.writer, rows.writer.vocabulary, 0
-    asked = reader.prompt(task, example, len(rows.writer.answer(task, example)))
-    assert trained.dropped == asked.dropped > 0
+    trained = rows.writer.row(task, example)
+    decoder = Decoder(learning_shop.model(), rows.writer, learning_shop.patches, learning_shop.HAS_PICTURE)
+    asking(decoder, task, example)
+    assert trained.dropped == decoder.dropped
+    asked = decoder.prompt(task, example)
     assert trained.ends == asked.ends and trained.ids[: len(asked)] == asked.ids
-    assert last(trained) < LONGEST
+    assert last(trained) < longest and last(asked) + rows.writer.room(task) < longest
+
+
+def test_no_answer_is_longer_than_the_room_that_is_kept_for_it() -> None:
+    rows = rows_of(3)
+    for joint in (False, True):
+        words = JOINT if joint else PAPER
+        rows.writer.style = replace(rows.writer.style, joint=joint, words=words, most_words=7)
+        for task in ("recommendation", "search", "preference", "explanation", "selection"):
+            long = replace(asked_of(rows, task), answer_text="word " * 50, answer_rating=4.0)
+            chosen = replace(long, candidates=tuple(range(6)), answer_items=tuple(range(6)))
+            assert len(rows.writer.answer(task, chosen)) <= rows.writer.room(task) < 12, task
 
 
 def test_rows_of_the_log_and_of_selection_stay_within() -> None:
@@ -73,8 +95,9 @@ def test_rows_of_the_log_and_of_selection_stay_within() -> None:
 def test_a_question_longer_than_all_there_is_has_fewer_words_of_its_items(task: str, body: int) -> None:
     rows = rows_of(body)
     example = asked_of(rows, task)
-    piece = rows.writer.asked(task, example)
-    assert LONGEST - len(example.candidates or (0,)) <= 1 + len(piece.ids) <= LONGEST  # no more is cut than must be
+    piece = rows.writer.question(task, example)
+    needed = 1 + len(piece.ids) + rows.writer.room(task)
+    assert LONGEST - len(example.candidates or (0,)) <= needed <= LONGEST  # no more is cut than must be
     names = rows.writer.vocabulary.item_ids
     repeated = [i - names.start for i in piece.ids if i in names]
     assert repeated == list(example.candidates or (example.target,))  # all of them still have their names
@@ -83,13 +106,11 @@ def test_a_question_longer_than_all_there_is_has_fewer_words_of_its_items(task: 
 def test_a_query_longer_than_all_there_is_is_cut() -> None:
     rows = rows_of(3)
     example = replace(asked_of(rows, "search"), query="red ones and " * 400)
-    piece = rows.writer.asked("search", example)
-    row = rows.writer.trunk(example.history, example.ratings, example.whys, len(piece.ids))
-    rows.writer.branch(row, "search", example, piece)
+    row = rows.writer.row("search", example)
     short = rows.writer.question("search", replace(example, query="red ones and red"))
     assert last(row) < LONGEST and row.dropped == 4
-    text = piece.ids
-    assert text[:4] == short.ids[:4] and text[-4:-1] == short.ids[-3:]  # its first words, and all that stands around
+    text = rows.writer.question("search", example).ids
+    assert text[:4] == short.ids[:4] and text[-3:] == short.ids[-3:]  # its first words, and all that stands around
 
 
 def test_what_was_dropped_in_training_is_told(tmp_path: Path) -> None:

@@ -105,9 +105,9 @@ def test_words_are_parted_as_those_of_queries() -> None:
 
 
 def _noting(question, passages):
-    def noted(task, example, room):
+    def noted(task, example):
         passages.append(example.query)
-        return question(task, example, room)
+        return question(task, example)
 
     return noted
 
