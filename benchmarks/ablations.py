@@ -7,7 +7,7 @@ The table goes to stdout as Markdown: NDCG@5 of one cohort (`--cohort new_user` 
 95 % bootstrap interval over users, and the paired difference to the full model. Seeds share their users, so intervals
 do not tell how much another pre-training would differ. Held-out domains are answered as they are, without training on
 them, unless `--set new_domain=finetune_all`. `--larger` adds preset `small` (table 10), with as many passes over the
-log as `tiny` and as many steps of pre-training, a quarter of its own; some 45 minutes a seed on one shared core.
+log as `tiny` and as many steps of pre-training, a quarter of its own; 30 to 40 minutes a seed on one core.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from unimp_bench.fitting import NEW_DOMAIN, Adapting, Asked, Fit
 from unimp_bench.places import Home
 from unimp_bench.progress import Progress, Silent
 from unimp_bench.runners import registry
-from unimp_bench.runners.protocol import Context, Runner
+from unimp_bench.runners.protocol import Runner
 from unimp_bench.subjects import ABOUT, QUERIED, Subject, near, own_query, subject_of
 from unimp_bench.tasks.spec import TASKS
 
@@ -135,9 +135,8 @@ def _conversation(
         if why := _why_not(asking.data, runner, task, query, item):
             left_out[task] = why
             continue
-        fitted, context = asking.fitted(task)
         try:
-            answer = asking.answer(fitted, context, task, asking.subject.example(task, query, item))
+            answer = asking.answer(task, asking.subject.example(task, query, item))
         except NotLearnedError as error:
             left_out[task] = str(error)
             continue
@@ -177,26 +176,22 @@ class _Asking:
         self.progress, self.scratch = progress, scratch
         self._loaded: dict[str, Runner] = {}
 
-    def fitted(self, task: str) -> tuple[Runner, Context]:
-        """The runner with the fit that is asked a task, which is made if it is not there, and its circumstances."""
-        tasks = fitting.fitted_tasks(registry.load(self.runner, self.parameters), task, list(self.data.tasks))
-        asked = Asked(self.runner, self.parameters, self.data, tasks, self.seed)
-        fit = self._fit(asked)
-        if fit.id not in self._loaded:
-            self._loaded = {fit.id: fit.load(asked)}  # one model in memory at a time
-        runner = self._loaded[fit.id]
-        return runner, fitting.context(self.home, self.scratch / fit.id, asked, runner, self.progress)
-
-    def answer(self, runner: Runner, context: Context, task: str, example: pl.DataFrame) -> Any:
+    def answer(self, task: str, example: pl.DataFrame) -> Any:
         """The checked answer to one question, in the type of the task; None where the runner could not.
 
         Raises:
             NotLearnedError: the runner does not answer the task, fitted as it is.
             PredictionError: its answer breaks the contract.
         """
-        kind = TASKS[task].answer
+        tasks = fitting.fitted_tasks(registry.load(self.runner, self.parameters), task, list(self.data.tasks))
+        asked = Asked(self.runner, self.parameters, self.data, tasks, self.seed)
+        fit = self._fit(asked)
+        if fit.id not in self._loaded:
+            self._loaded = {fit.id: fit.load(asked)}  # one model in memory at a time
+        runner, kind = self._loaded[fit.id], TASKS[task].answer
         question = fitting.render(self.data, task, example, self.view)
         settled = answers.Asked.of(kind, question, self.view, self.data, self.seed)
+        context = fitting.context(self.home, self.scratch / fit.id, asked, runner, self.progress)
         try:
             said = settled.settle(iter(runner.predict(task, question, self.view, context)))
             answer = settled.checked(list(said))[check.VALUE[kind]].to_list()[0]
