@@ -302,7 +302,7 @@ def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:
     return codes
 
 
-IMAGE_STEPS = {"tiny": 2000, "small": 8000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
+IMAGE_STEPS = {"tiny": 2000, "small": 4000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
 
 
 def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:
