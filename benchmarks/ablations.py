@@ -46,6 +46,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "history of 10": ("history=10", "earlier=0"),
     "history of 5, w/o exclusive mask": ("history=5", "earlier=0", "exclusive=false"),
     "free item rows, w/o exclusive mask": ("item_rows=free", "exclusive=false"),
+    "w/o exclusive mask in questions": ("overview=true",),
+    "w/o exclusive mask in histories": ("exclusive=false", "overview=false"),
 }
 LARGER = "preset small (10)"
 LIKE_TINY, PASSES = "effort=0.25", "epochs=5"  # of preset small: tiny's steps of pre-training, its passes over the log

@@ -30,7 +30,9 @@ class UnimpConfig(PretrainedConfig):
         fusion: how pictures reach the text. `cross_attention` is UniMP; `none` is blind; `pooled` adds one visual
             vector to the `<image>` token's embedding (the paper's "w/o cross-attention"); `early` replaces the
             positions after `<image>` by projected latents; `late` adds visual vectors to the last hidden states.
-        exclusive: whether a text token sees its own item's picture only, else all pictures so far.
+        exclusive: whether an id of the history sees its own item's picture only, else all pictures so far.
+        overview: whether questions and answers see all pictures of their history, else the last one alone; None where
+            `exclusive` is off.
         latents: vectors a picture is resampled to.
         resampler_layers, resampler_heads: depth and heads of the Perceiver resampler.
         cross_every: a gated block stands before every n-th layer of the body.
@@ -60,6 +62,7 @@ class UnimpConfig(PretrainedConfig):
         codebook: int = 0,
         fusion: str = "cross_attention",
         exclusive: bool = True,
+        overview: bool | None = None,
         latents: int = 64,
         resampler_layers: int = 6,
         resampler_heads: int = 8,
@@ -88,6 +91,7 @@ class UnimpConfig(PretrainedConfig):
         self.text_ids, self.candidates, self.items = text_ids, candidates, items
         self.image_codes, self.item_levels, self.codebook = image_codes, item_levels, codebook
         self.fusion, self.exclusive = fusion, exclusive
+        self.overview = not exclusive if overview is None else overview
         self.latents, self.resampler_layers, self.resampler_heads = latents, resampler_layers, resampler_heads
         self.cross_every, self.cross_heads, self.head_width = cross_every, cross_heads, head_width
         self.feed_forward, self.gate, self.train_rows = feed_forward, gate, train_rows
@@ -108,6 +112,11 @@ class UnimpConfig(PretrainedConfig):
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         """The body's configuration: what `generate` and its cache go by."""
         return self.text
+
+    @property
+    def routed(self) -> bool:
+        """Whether every token sees one picture at most (`routes.py`)."""
+        return self.fusion != "cross_attention" or (self.exclusive and not self.overview)
 
     @property
     def width(self) -> int:

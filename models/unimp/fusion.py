@@ -25,8 +25,8 @@ class Media:
     """What the tokens of one forward pass may see.
 
     `latents` `(pictures, latents, width)`; `slots` `(batch, tokens)`: the picture that a token sees under the exclusive
-    mask, -1 for none; `routes` are its groups. `visible` `(batch, tokens, pictures)` replaces them where the mask is
-    not exclusive. `keys` keeps each block's keys and values while text is generated.
+    mask, -1 for none; `routes` are its groups. `visible` `(batch, tokens, pictures)` replaces them where some see
+    several. `keys` keeps each block's keys and values while text is generated.
     """
 
     latents: Tensor

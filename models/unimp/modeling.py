@@ -217,7 +217,7 @@ class Unimp(PreTrainedModel, GenerationMixin):
             which: see `Batch`.
             positions: rotary positions `(batch, tokens)`.
             mask: `(batch, tokens, keys)` bool, or `(batch, keys)` for plain causal attention with padding.
-            visible: pictures a token may see `(batch, tokens, pictures)`, for the mask that is not exclusive.
+            visible: pictures a token may see `(batch, tokens, pictures)`, where some may see several.
             keys: keys and values of the pictures, kept between steps of generation.
             cache: keys and values of earlier tokens, filled further.
             tree: stands for `mask` where rows are trunks with branches.
@@ -266,9 +266,9 @@ class Unimp(PreTrainedModel, GenerationMixin):
         """Hidden states of a batch `(batch, tokens, width)`, given the patch tokens of its pictures."""
         packed = not isinstance(self.body, MptModel) and has_branches(batch)
         tree = Tree.of(batch) if packed else None
-        exclusive = self.config.fusion != "cross_attention" or self.config.exclusive
-        allowed = batch.allowed() if tree is None or not exclusive else None
-        visible = None if exclusive or allowed is None else visible_pictures(batch, allowed)
+        routed = self.config.routed
+        allowed = batch.allowed() if tree is None or not routed else None
+        visible = None if routed or allowed is None else visible_pictures(batch, allowed, self.config)
         hidden = self.hidden(
             batch.ids,
             latents=self.latents(patches),
@@ -357,13 +357,22 @@ class Unimp(PreTrainedModel, GenerationMixin):
         }
 
 
-def visible_pictures(batch: Batch, allowed: Tensor) -> Tensor:
-    """Pictures `(batch, tokens, pictures)` whose `<image>` a token may attend to: the mask that is not exclusive."""
+def visible_pictures(batch: Batch, allowed: Tensor, config: UnimpConfig) -> Tensor:
+    """Pictures that a token may look at `(batch, tokens, pictures)` where some may look at several.
+
+    These are pictures whose `<image>` it may attend to: in the trunk unless `exclusive`, in branches with `overview`.
+    """
     shown = (batch.which == 0) & (batch.slots >= 0)  # the first place of each picture's run
     row, place = shown.nonzero(as_tuple=True)
     visible = allowed.new_zeros((*batch.ids.shape, len(batch.pictures)))
     seen = allowed[row, :, place]  # (shown, tokens)
-    return visible.permute(0, 2, 1).index_put_((row, batch.slots[row, place]), seen, accumulate=True).permute(0, 2, 1)
+    visible = (
+        visible.permute(0, 2, 1).index_put_((row, batch.slots[row, place]), seen, accumulate=True).permute(0, 2, 1)
+    )
+    own = torch.arange(len(batch.pictures), device=batch.slots.device) == batch.slots.unsqueeze(-1)
+    asked = batch.segments > 0
+    several = (asked & config.overview) | (~asked & (not config.exclusive))
+    return torch.where(several.unsqueeze(-1), visible, own)
 
 
 def _body(config: UnimpConfig) -> nn.Module:

@@ -22,7 +22,9 @@ class Options:
         vision: `off` leaves out pictures and `<image>` altogether.
         fusion: `cross_attention`; `none` gives one pooled visual vector to `<image>` (the paper's "w/o
             cross-attention"); `early`, `late`.
-        exclusive: a text token sees its own item's picture only.
+        exclusive: ids of the history see their own item's picture only, else all pictures so far.
+        overview: questions and answers see all pictures of their history, else the last one alone; None: where
+            `exclusive` is off.
         context_target: what of a history is learned besides the answer: `id` (released code), `attributes` (paper),
             `both`, `none`.
         gamma: exponent of the focal factor; 0 is plain cross-entropy.
@@ -60,6 +62,7 @@ class Options:
     vision: Literal["on", "off"] = "on"
     fusion: Literal["cross_attention", "none", "early", "late"] = "cross_attention"
     exclusive: bool = True
+    overview: bool | None = None
     context_target: Literal["id", "attributes", "both", "none"] = "id"
     gamma: float = 2.0
     norm: Literal["tokens", "weights", "answers"] = "tokens"

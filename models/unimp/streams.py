@@ -30,7 +30,7 @@ class Stream:
 
     `latents` `(pictures, latents, width)` are the batch's pictures. `last` `(rows, width)` is the hidden state after
     the last id read, which predicts the next. `slots` `(rows, 1)` is the picture seen from now on, `visible`
-    `(rows, 1, pictures)` the same where the mask is not exclusive. `mask` `(rows, keys)` leaves out padding, `position`
+    `(rows, 1, pictures)` the same where some see several. `mask` `(rows, keys)` leaves out padding, `position`
     `(rows, 1)` is that of the next id.
     """
 
@@ -59,8 +59,8 @@ class Stream:
         with precision.products(model.device):
             latents = model.latents(given.to(model.device) if given is not None else None)
         visible = None
-        if model.config.fusion == "cross_attention" and not model.config.exclusive:
-            visible = visible_pictures(batch, batch.allowed())
+        if not model.config.routed:
+            visible = visible_pictures(batch, batch.allowed(), model.config)
         mask = (batch.segments != PADDING).long()
         keys: dict[int, tuple[Tensor, Tensor]] = {}
         cache = DynamicCache(config=model.config.text) if going_on else None

@@ -6,6 +6,7 @@ import torch
 
 from tests.unimp.tiny import batch, row
 from unimp.batch import PADDING, tree_mask
+from unimp.config import UnimpConfig
 from unimp.modeling import visible_pictures
 
 
@@ -45,14 +46,20 @@ def test_moving_a_batch_keeps_every_field() -> None:
 def test_pictures_that_may_be_seen_without_the_exclusive_mask() -> None:
     image = 40
     given = batch(row([0, image, 5, image, 6], [7, image], [8], horizons=(3, 5)), pictures=3)
-    visible = visible_pictures(given, given.allowed())[0].int().tolist()
-    assert visible == [
-        [0, 0, 0],
-        [1, 0, 0],
-        [1, 0, 0],
-        [1, 1, 0],
-        [1, 1, 0],
-        [1, 0, 0],  # a branch after the first picture
-        [1, 0, 1],  # and its own
-        [1, 1, 0],  # the other branch does not see that one
-    ]
+    trunk, branches = (
+        [[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 0]],
+        [
+            [1, 0, 0],  # a branch after the first picture
+            [1, 0, 1],  # and its own
+            [1, 1, 0],  # the other branch does not see that one
+        ],
+    )
+    own = torch.nn.functional.one_hot(given.slots[0] + 1, 4)[:, 1:].tolist()
+
+    def seen(**said: bool) -> list[list[int]]:
+        return [[int(v) for v in row] for row in visible_pictures(given, given.allowed(), UnimpConfig(**said))[0]]
+
+    assert seen(exclusive=False) == trunk + branches
+    assert seen(exclusive=True, overview=True) == own[:5] + branches
+    assert seen(exclusive=False, overview=False) == trunk + own[5:]
+    assert UnimpConfig().routed and not UnimpConfig(overview=True).routed

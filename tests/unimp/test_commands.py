@@ -20,9 +20,9 @@ from unimp_bench.submissions import score
 
 def test_options_are_read_by_their_kinds() -> None:
     read = train.options_of(
-        ["gamma=0", "exclusive=false", "history=7", "vision=off", "pretrained=none", "item_rows=free"]
+        ["gamma=0", "exclusive=false", "overview=true", "history=7", "vision=off", "pretrained=none", "item_rows=free"]
     )
-    assert read == Options(gamma=0.0, exclusive=False, history=7, vision="off", item_rows="free")
+    assert read == Options(gamma=0.0, exclusive=False, overview=True, history=7, vision="off", item_rows="free")
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,8 @@ def slow_last(decoder: Decoder, task: str, one: Example, answer: tuple[int, ...]
         return decoder.model.head(decoder.model.read(batch, patches)[0, -1]).log_softmax(-1)
 
 
-VARIANTS = [{}, {"exclusive": False}, {"fusion": "none"}, {"fusion": "late"}, {"fusion": "pooled"}]
+MASKS = [{"exclusive": False}, {"overview": True}, {"exclusive": False, "overview": False}]
+VARIANTS = [{}, *MASKS, {"fusion": "none"}, {"fusion": "late"}, {"fusion": "pooled"}]
 
 
 @pytest.mark.parametrize("more", VARIANTS, ids=str)

@@ -98,6 +98,7 @@ def test_equal_seeds_give_equal_answers(tmp_path: Path) -> None:
         {"fusion": "early"},
         {"fusion": "late"},
         {"exclusive": "false"},
+        {"overview": "true"},
         {"context_target": "attributes", "pool": "2", "checkpointing": "true"},
         {"context_target": "none", "gamma": "0"},
         {"new_domain": "finetune_embeddings", "history": "2", "earlier": "0"},
