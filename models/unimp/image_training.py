@@ -39,14 +39,10 @@ Report = Callable[[int, float, float], None]  # steps done, share of training do
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: training ends with the first of `steps` and `seconds` that is reached.
-
-    With `steps` alone, a seed decides everything; with `seconds`, the rate follows the clock as well.
-    """
+    """How long and how fast; a seed decides everything else."""
 
     seed: int
-    steps: int | None
-    seconds: float | None
+    steps: int
     batch: int
     rate: float  # AdamW's peak
     warm_up: float = 0.15  # share of training without the codebook
@@ -149,8 +145,7 @@ class Trainer:
         return self._share() >= 1
 
     def _share(self) -> float:
-        steps, seconds = self.schedule.steps, self.schedule.seconds
-        return max(self.step / steps if steps else 0.0, self.elapsed_seconds / seconds if seconds else 0.0)
+        return self.step / self.schedule.steps
 
     def _learn(self, pictures: Tensor, share: float) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * share))

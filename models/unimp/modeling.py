@@ -364,15 +364,12 @@ def visible_pictures(batch: Batch, allowed: Tensor, config: UnimpConfig) -> Tens
     """
     shown = (batch.which == 0) & (batch.slots >= 0)  # the first place of each picture's run
     row, place = shown.nonzero(as_tuple=True)
-    visible = allowed.new_zeros((*batch.ids.shape, len(batch.pictures)))
-    seen = allowed[row, :, place]  # (shown, tokens)
-    visible = (
-        visible.permute(0, 2, 1).index_put_((row, batch.slots[row, place]), seen, accumulate=True).permute(0, 2, 1)
-    )
+    shown_before = allowed.new_zeros((len(batch.ids), len(batch.pictures), batch.ids.shape[1]))
+    shown_before.index_put_((row, batch.slots[row, place]), allowed[row, :, place], accumulate=True)
     own = torch.arange(len(batch.pictures), device=batch.slots.device) == batch.slots.unsqueeze(-1)
     asked = batch.segments > 0
     several = (asked & config.overview) | (~asked & (not config.exclusive))
-    return torch.where(several.unsqueeze(-1), visible, own)
+    return torch.where(several.unsqueeze(-1), shown_before.permute(0, 2, 1), own)
 
 
 def _body(config: UnimpConfig) -> nn.Module:

@@ -24,6 +24,7 @@ from unimp.contrastive import ContrastiveSettings
 from unimp.disk import by_rename, write_text
 from unimp.errors import CheckpointError, UnimpError
 from unimp.features import ItemFeatures, encode_pictures
+from unimp.image_presets import PRESETS as IMAGE_PRESETS
 from unimp.modeling import Unimp
 from unimp.options import Options
 from unimp.prompts import PAPER
@@ -243,7 +244,7 @@ def make_codes(
         trained = made.train(
             known,
             seed=seed,
-            steps=options.times(IMAGE_STEPS[size]),
+            steps=options.times(IMAGE_PRESETS[size].steps),
             preset=size,
             report=lambda step, share, loss: report("image tokenizer", share, f"step {step}, loss {loss:.4f}"),
             checkpoint=folder.with_suffix(".checkpoint"),
@@ -300,9 +301,6 @@ def codes_of(items: Items, made: Any, folder: Path) -> NDArray[np.int64]:
         if name is not None:
             codes[row] = coded[name]
     return codes
-
-
-IMAGE_STEPS = {"tiny": 2000, "small": 4000, "paper": 100_000}  # steps, not seconds: equal seeds must give equal codes
 
 
 def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int32]]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from unimp.disk import write_text
 from unimp.errors import CheckpointError
+from unimp.image_presets import PRESETS
 from unimp.options import Options
-from unimp.parts import IMAGE_STEPS
 from unimp.shop import Example, Shop
 
 TRAINING, PARTS = "request.json", "parts.json"
@@ -56,7 +56,7 @@ def parts(options: Options, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "tower steps": options.times(budget.tower_steps),
         "language": options.passes(budget.language_epochs),
         "language rate": budget.language_lr,
-        "codec steps": options.times(IMAGE_STEPS[budget.image_tokens]),
+        "codec steps": options.times(PRESETS[budget.image_tokens].steps),
     }
     return fits, made
 

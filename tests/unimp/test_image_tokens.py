@@ -24,7 +24,7 @@ from unimp.image_presets import PRESETS, Preset  # noqa: E402
 from unimp.image_tokens import FACTS, ImageTokenizer  # noqa: E402
 from unimp.image_training import reconstruction_loss  # noqa: E402
 
-TOY = Preset(16, 4, (8, 8), 1, 8, 4, 16, 4, False, 8, 1e-2, None, 20)  # 2 x 2 codes
+TOY = Preset(16, 4, (8, 8), 1, 8, 4, 16, 4, False, 8, 1e-2, 20)  # 2 x 2 codes
 
 
 @pytest.fixture(autouse=True)
@@ -243,10 +243,10 @@ def test_no_room_for_a_checkpoint_is_one_line_and_keeps_the_last(tmp_path, monke
     assert file.read_bytes() == kept
 
 
-def test_time_limits_training():
-    trained = ImageTokenizer.new(TOY).train(pixels(), seconds=0.3, preset=TOY)
-    assert trained is not None and trained.steps > 0
-    assert 0.3 <= trained.seconds < 5
+def test_a_preset_knows_its_steps():
+    trained = ImageTokenizer.new(TOY).train(pixels(), preset=TOY)
+    assert trained is not None and trained.steps == TOY.steps == 20
+    assert 0 < trained.seconds < 60
 
 
 def test_no_pictures_is_said():

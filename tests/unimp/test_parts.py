@@ -60,7 +60,7 @@ def test_a_codec_said_wrongly_is_refused(said: str) -> None:
 
 
 def test_a_published_codec_in_a_subfolder_codes_the_catalogue(tmp_path: Path) -> None:
-    published = ImageTokenizer.new(Preset(64, 1, (8, 8), 1, 8, 4, 16, 4, False, 8, 1e-2, None, 20))
+    published = ImageTokenizer.new(Preset(64, 1, (8, 8), 1, 8, 4, 16, 4, False, 8, 1e-2, 20))
     published.model.save_pretrained(str(tmp_path / "published" / "vqvae"))
     buffer = BytesIO()
     Image.new("RGB", (64, 64), (200, 30, 30)).save(buffer, "PNG")
