@@ -58,6 +58,7 @@ bench: $(READY) ## measure ingestion, stages of a build, scoring, BM25, and the 
 	@$(BIN)/python benchmarks/prefix.py
 	@$(BIN)/python benchmarks/decoding.py
 	@$(BIN)/python benchmarks/answering.py
+	@$(BIN)/python benchmarks/half_products.py
 	@$(BIN)/python benchmarks/cross_attention.py
 	@$(BIN)/python benchmarks/large_catalogue.py
 	@$(BIN)/python benchmarks/vision_cache.py

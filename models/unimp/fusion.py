@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from unimp.attention import attend
 from unimp.config import UnimpConfig
 from unimp.resampler import feed_forward, join_heads, split_heads
 from unimp.routes import Routes
@@ -84,9 +84,7 @@ class GatedCrossAttention(nn.Module):
         routes = media.routes if media.routes is not None else Routes.of(media.slots)
         # Heads are narrower than the text (512 of 2560 in the paper): they are what is moved into groups and back.
         q = split_heads(routes.gather(self.to_q(self.norm(x))), self.heads)
-        seen = functional.scaled_dot_product_attention(
-            q, k.index_select(0, routes.picture), v.index_select(0, routes.picture)
-        )
+        seen = attend(q, k.index_select(0, routes.picture), v.index_select(0, routes.picture))
         looked: Tensor = self.to_out(routes.scatter(join_heads(seen), x))
         return looked
 
@@ -97,7 +95,7 @@ class GatedCrossAttention(nn.Module):
         k, v = (t.transpose(0, 1).flatten(1, 2).unsqueeze(0).expand(len(x), -1, -1, -1) for t in (k, v))
         some = visible.any(-1, keepdim=True)
         mask = (visible | ~some).unsqueeze(-1).expand(-1, -1, count, latents).flatten(2).unsqueeze(1)
-        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        seen = attend(q, k, v, mask=mask)
         return torch.where(some, self.to_out(join_heads(seen)), 0.0)
 
 

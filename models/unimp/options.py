@@ -53,6 +53,8 @@ class Options:
             codes as three of them find a place beside each other, 597 in 2,048 ids.
         pool: side of the windows over which the tower's patches are averaged before they are kept: 4 keeps 16 of the
             256 of ViT-L/14.
+        bf16: where products of training are bfloat16: `never`, on a `gpu`, or on CPUs with Intel's matrix units (`amx`)
+            as well; answers are bfloat16 on a GPU alone.
         checkpointing: compute activations again instead of keeping them: less memory, a third more work.
         pretrained: folder of parts that `pretrain` made; None makes them.
         adapt_epochs: epochs on a held-out domain.
@@ -89,6 +91,7 @@ class Options:
     flamingo: str | None = None
     image_codes: str | None = None
     pool: int = 1
+    bf16: Literal["never", "gpu", "amx"] | None = None
     checkpointing: bool = False
     pretrained: str | None = None
     adapt_epochs: int | None = None
@@ -115,6 +118,11 @@ class Options:
     def passes(self, epochs: int) -> dict[str, Any]:
         """A number of epochs under `effort`, as fields of a recipe."""
         return passes(epochs * self.effort)
+
+    @property
+    def half(self) -> str:
+        """Where products of training are bfloat16, by choice or preset."""
+        return self.bf16 if self.bf16 is not None else self.budget.bf16
 
     @property
     def model_fusion(self) -> str:
@@ -150,6 +158,7 @@ class Budget:
     image_steps: int = 1  # at least: few customers are no reason to know less of what codes mean
     image_drawings: int = 1  # sets of questions, with which image epochs take turns; one set is soon known by heart
     tower_steps: int = 1000
+    bf16: Literal["never", "gpu", "amx"] = "gpu"  # of products in training (`precision.py`)
     threads: int = 0  # of training and answering (`threads.py`); 0 leaves them
     image_tokens: str = "tiny"
     accumulate: int = 1
@@ -227,6 +236,7 @@ BUDGETS: Mapping[str, Budget] = {
         image_steps=540,
         image_drawings=3,
         shortened=0.3,
+        bf16="amx",  # 1.4 times as many ids a second (`benchmarks/half_products.py`)
         vocabulary=8000,
         tower_steps=4000,
         image_tokens="small",

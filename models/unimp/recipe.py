@@ -37,7 +37,7 @@ class Recipe:
         clip: largest norm of the gradient; 0 does not clip.
         gamma: exponent of the focal factor; 0 is cross-entropy.
         norm: what the loss is divided by, one of `losses.NORMS`.
-        bf16: whether products are computed in bfloat16, where there is a GPU.
+        bf16: where products are computed in bfloat16, one of `precision.WHERE`.
         keep: weights of the `best` epoch by validation, or of the `last` one: where the rate falls to zero and some
             hundred examples judge, the differences between late epochs are chance.
         patience: epochs without a better score after which training ends; 0 never ends it.
@@ -60,7 +60,7 @@ class Recipe:
     clip: float = 1.0
     gamma: float = 2.0
     norm: str = "tokens"
-    bf16: bool = True
+    bf16: str = "gpu"
     keep: str = "best"
     patience: int = 0
     checkpoint_steps: int = 0

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from unimp.attention import attend
 
 
 def feed_forward(width: int, times: int) -> nn.Sequential:
@@ -52,7 +53,7 @@ class ResamplerLayer(nn.Module):
         own = self.norm_latents(latents)
         q = split_heads(self.to_q(own), self.heads)
         k, v = self.to_kv(torch.cat([self.norm_media(media), own], dim=1)).chunk(2, dim=-1)
-        seen = functional.scaled_dot_product_attention(q, split_heads(k, self.heads), split_heads(v, self.heads))
+        seen = attend(q, split_heads(k, self.heads), split_heads(v, self.heads))
         latents = latents + self.to_out(join_heads(seen))
         fed: Tensor = latents + self.feed(latents)
         return fed

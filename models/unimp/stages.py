@@ -58,7 +58,7 @@ def train_stage(system: System, stage: str, rows: Rows, recipe: Recipe, trained:
         return train(
             system.model,
             rows,
-            dataclasses.replace(recipe, checkpointing=system.options.checkpointing),
+            dataclasses.replace(recipe, checkpointing=system.options.checkpointing, bf16=system.options.half),
             patches=system.parts.patches,
             has_picture=system.parts.has_picture,
             folder=system.folder / "stages" / stage,

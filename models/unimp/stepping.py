@@ -48,7 +48,7 @@ class Hidden:
         keeps: whether hidden states are kept.
     """
 
-    def __init__(self, model: Unimp, device: torch.device, bf16: bool, *, keeps: bool) -> None:
+    def __init__(self, model: Unimp, device: torch.device, bf16: str, *, keeps: bool) -> None:
         self.model, self.device, self.bf16, self.keeps = model, device, bf16, keeps
         self._states: dict[tuple[int, int], Tensor] = {}
         self._loads: dict[tuple[int, int], Load] = {}

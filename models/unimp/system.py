@@ -100,6 +100,7 @@ class System:
         self._begin(shop)
         self.item_ids = shop.items.ids
         self.domains = domains_of(shop)
+        self._tell_precision()
         with at_most(self.options.budget.threads):
             self._stand(shop, Path(self.options.pretrained) if self.options.pretrained else folder / "parts")
             stages.language(self, shop)
@@ -111,6 +112,12 @@ class System:
             stages.fine_tune(self, shop)
             settling.settle(self, shop)
             stages.pictures(self, shop)
+
+    def _tell_precision(self) -> None:
+        if self.device.type == "cpu" and precision.halves(self.device, self.options.half):
+            self.notes.append(
+                "this CPU has matrix units: products of training are bfloat16; bf16=never keeps them float32"
+            )
 
     def _chosen(self, shop: Shop, tasks: Sequence[str] = ()) -> tuple[str, ...]:
         """What is learned: tasks of the shop, of those given if any are, that `learn` names."""

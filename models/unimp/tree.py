@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from unimp.attention import attend, computed
 from unimp.batch import PADDING, Batch
 from unimp.permutation import Permutation
 
@@ -90,11 +91,11 @@ class Tree:
             x.view(*shape, heads, 3 * d).transpose(1, 2).split(d, dim=-1)
             for x, shape in zip(parts, shapes, strict=True)
         )
-        seen = [functional.scaled_dot_product_attention(trunk[0], trunk[1], trunk[2], is_causal=True, scale=scale)]
+        seen = [attend(trunk[0], trunk[1], trunk[2], is_causal=True, scale=scale)]
         for group, (query, *own) in zip(self.groups, branches, strict=True):
             keys, values = (_joined(trunk[part], own[part - 1], group.counts) for part in (1, 2))
             mask = group.mask.to(query.dtype)
-            seen.append(functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale))
+            seen.append(attend(query, keys, values, mask=mask, scale=scale))
         rows = torch.cat([x.transpose(1, 2).reshape(-1, heads * d) for x in seen])
         return self.parts.inverse(rows).view(b, n, heads, d).transpose(1, 2)
 
@@ -150,8 +151,8 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     """What a body's layer calls: the tree's attention where there is one, else the library's own."""
     if tree is None:
-        plain: Callable[..., tuple[Tensor, Tensor | None]] = sdpa_attention_forward
-        return plain(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        plain: Callable[..., tuple[Tensor, Tensor | None]] = partial(sdpa_attention_forward, module)
+        return computed(plain, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     return tree.attend(query, key, value, scale).transpose(1, 2).contiguous(), None
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.unimp.tiny import NEOX, batch, blind_of, config, logits, model, patches, row, words
-from unimp import fusion
 from unimp.fusion import GatedCrossAttention, Media, block_layers
 from unimp.resampler import Resampler
 from unimp.routes import GROUP, Routes
@@ -142,11 +141,11 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
     original = functional.scaled_dot_product_attention
 
-    def counting(q: Tensor, k: Tensor, v: Tensor, **kwargs: Tensor) -> Tensor:
+    def counting(q: Tensor, k: Tensor, v: Tensor, *mask: Tensor, **kwargs: Tensor) -> Tensor:
         counted.append(q.shape[:-1].numel() * k.shape[-2])
-        return original(q, k, v, **kwargs)
+        return original(q, k, v, *mask, **kwargs)
 
-    monkeypatch.setattr(fusion.functional, "scaled_dot_product_attention", counting)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counting)
     return counted
 
 

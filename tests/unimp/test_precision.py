@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.unimp import learning_shop, tiny, training_runs
-from unimp import precision, streams, trainable
+from unimp import attention, precision, streams, trainable
 from unimp.decoding import Decoder
 from unimp.errors import TrainingError
 from unimp.loading import Loader
@@ -32,6 +32,7 @@ SHORT = Recipe(epochs=1, lr=1e-3)
 @pytest.fixture
 def as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "DEVICES", ["cuda", "cpu"])
+    monkeypatch.setattr(attention, "WHOLE", [])
 
 
 def half(model: Unimp) -> Unimp:
@@ -160,13 +161,13 @@ def test_a_batch_of_trunks_and_branches_is_read_in_half_precision(
 ) -> None:
     plainly, kinds = functional.scaled_dot_product_attention, set()
 
-    def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **more: Any) -> torch.Tensor:
+    def attending(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *mask: Any, **more: Any) -> torch.Tensor:
         assert query.dtype == key.dtype == value.dtype  # whatever autocast made of each before
-        found = plainly(query, key, value, **more)
+        found = plainly(query, key, value, *mask, **more)
         kinds.add(found.dtype)
         return found
 
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attending)
     rows = learning_shop.rows()
     load = Loader(rows, 0, learning_shop.HAS_PICTURE, learning_shop.patches).load(0, [0, 1, 2])
     assert load.batch is not None
@@ -180,3 +181,86 @@ def test_a_batch_of_trunks_and_branches_is_read_in_half_precision(
     assert read.dtype == torch.float32
     assert not torch.equal(read, plain)
     torch.testing.assert_close(read, plain, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("device", "where", "units", "expected"),
+    [
+        ("cuda", "gpu", False, True),
+        ("cuda", "amx", False, True),
+        ("cuda", "never", True, False),
+        ("cpu", "amx", True, True),
+        ("cpu", "amx", False, False),
+        ("cpu", "gpu", True, False),
+        ("cpu", "never", True, False),
+    ],
+)
+def test_training_is_in_half_precision_where_it_is_wanted_and_brings_something(
+    monkeypatch: pytest.MonkeyPatch, device: str, where: str, units: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_matrix_units", lambda: units)
+    assert precision.halves(torch.device(device), where) is expected
+
+
+def test_units_are_those_that_the_system_names() -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        pytest.skip("no /proc/cpuinfo to compare with")
+    assert precision.has_matrix_units() is (" amx_bf16 " in cpuinfo.read_text())
+
+
+def test_a_cpu_with_matrix_units_learns_in_half_products_but_attends_and_answers_in_whole_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    attended, multiplied = set(), set()
+    attending, linear = functional.scaled_dot_product_attention, nn.Linear.forward
+
+    def attention_seen(*given: torch.Tensor, **more: Any) -> torch.Tensor:
+        attended.update(one.dtype for one in given[:3])
+        return attending(*given, **more)
+
+    def linear_seen(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        multiplied.add((found := linear(module, x)).dtype)
+        return found
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention_seen)
+    monkeypatch.setattr(nn.Linear, "forward", linear_seen)
+    monkeypatch.setattr(precision, "has_matrix_units", lambda: True)
+    model, outcome = training_runs.run(tmp_path / "half", replace(SHORT, bf16="amx"))
+    assert multiplied == {torch.bfloat16}
+    assert attended == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    plain, plainly = training_runs.run(tmp_path / "whole", SHORT)
+    assert training_runs.differing(training_runs.weights(model), training_runs.weights(plain))
+    assert outcome.history[0]["loss"] == pytest.approx(plainly.history[0]["loss"], rel=0.01)
+    multiplied.clear()
+    Decoder(model, learning_shop.rows().writer, learning_shop.patches, learning_shop.HAS_PICTURE).rate(asked())
+    assert multiplied == {torch.float32}
+
+
+def test_a_cpu_without_units_learns_the_same_bits_however_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "has_matrix_units", lambda: False)
+    learned = [
+        training_runs.weights(training_runs.run(tmp_path / where, replace(SHORT, bf16=where))[0])
+        for where in precision.WHERE
+    ]
+    assert training_runs.differing(learned[0], learned[1]) == []
+    assert training_runs.differing(learned[0], learned[2]) == []
+
+
+def test_attention_under_autocast_is_that_of_its_inputs_in_float32() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 8, generator=drawn).bfloat16() for _ in range(3))
+    mask = torch.zeros(2, 1, 5, 5).masked_fill_(torch.ones(5, 5).triu(1).bool(), float("-inf"))
+    expected = functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(attention.attend(q, k, v, mask.bfloat16()), expected)
+        assert torch.equal(attention.attend(q, k, v, mask == 0), expected)
+    assert attention.attend(q, k, v).dtype == torch.bfloat16
+
+
+def test_who_is_asked_where_half_products_are() -> None:
+    assert [Options(preset=p).half for p in ("tiny", "small", "paper")] == ["gpu", "amx", "gpu"]
+    assert Options(preset="small", bf16="never").half == "never"
