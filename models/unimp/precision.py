@@ -1,10 +1,10 @@
 """Half precision where the device gains by it: which products are bfloat16, and which weights need be no more.
 
 On a GPU products of a forward pass are bfloat16 under autocast, in training and in answers; norms, softmax of losses
-and the head's logits while answering stay float32. On a CPU training alone may be (`halves`), where Intel's matrix
-units (AMX) make 1,000 products of bfloat16 in the time of 140 of float32; attention and answers stay
-float32. What an optimizer sees is float32. A frozen body's matrices are kept as bfloat16 on a GPU: autocast would round
-them to that before each product, so the results are the same, for half the memory.
+and the head's logits while answering stay float32. On a CPU with Intel's matrix units (AMX) those of training may be,
+where a product of matrices takes a seventh of the time; attention and answers stay float32. What an optimizer sees is
+float32. A frozen body's matrices are kept as bfloat16 on a GPU: autocast would round them to that before each product,
+so the results are the same, for half the memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from unimp.options import Options
 from unimp.trainable import part_of, trained
 
 DEVICES = ["cuda"]  # whose products are faster in half precision
-WHERE = ("never", "gpu", "amx")  # "amx": on a GPU, and on a CPU with matrix units
 
 
 def has_matrix_units() -> bool:
@@ -29,7 +28,7 @@ def has_matrix_units() -> bool:
 
 
 def halves(device: torch.device, where: str) -> bool:
-    """Whether products of training are bfloat16 on a device, `where` being one of `WHERE`."""
+    """Whether products of training are bfloat16 on a device, `where` being one of `recipe.HALVES`."""
     if device.type in DEVICES:
         return where != "never"
     return where == "amx" and device.type == "cpu" and has_matrix_units()

@@ -20,6 +20,7 @@ from unimp.errors import TrainingError
 from unimp.losses import NORMS
 
 SCHEDULES = ("cosine", "constant")
+HALVES = ("never", "gpu", "amx")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Recipe:
         clip: largest norm of the gradient; 0 does not clip.
         gamma: exponent of the focal factor; 0 is cross-entropy.
         norm: what the loss is divided by, one of `losses.NORMS`.
-        bf16: where products are computed in bfloat16, one of `precision.WHERE`.
+        bf16: where products are computed in bfloat16, one of `HALVES`; `amx` is on a GPU and on CPUs with matrix units.
         keep: weights of the `best` epoch by validation, or of the `last` one: where the rate falls to zero and some
             hundred examples judge, the differences between late epochs are chance.
         patience: epochs without a better score after which training ends; 0 never ends it.
@@ -78,6 +79,8 @@ class Recipe:
             raise TrainingError(f"keep is '{self.keep}'; known: best, last")
         if self.norm not in NORMS:
             raise TrainingError(f"norm is '{self.norm}'; known: {', '.join(NORMS)}")
+        if self.bf16 not in HALVES:
+            raise TrainingError(f"bf16 is '{self.bf16}'; known: {', '.join(HALVES)}")
         if self.epochs < 0 or self.accumulate < 1 or self.lr <= 0:
             raise TrainingError(f"epochs {self.epochs}, accumulate {self.accumulate}, lr {self.lr}: must be positive")
         if not 0 < self.part <= 1 or (self.part < 1 and self.epochs > 1):

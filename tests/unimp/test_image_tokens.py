@@ -246,7 +246,7 @@ def test_no_room_for_a_checkpoint_is_one_line_and_keeps_the_last(tmp_path, monke
 def test_a_preset_knows_its_steps():
     trained = ImageTokenizer.new(TOY).train(pixels(), preset=TOY)
     assert trained is not None and trained.steps == TOY.steps == 20
-    assert 0 < trained.seconds < 60
+    assert trained.seconds > 0
 
 
 def test_no_pictures_is_said():

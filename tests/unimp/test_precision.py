@@ -20,7 +20,7 @@ from unimp.loading import Loader
 from unimp.modeling import Unimp
 from unimp.options import Options
 from unimp.published import load_model
-from unimp.recipe import Recipe
+from unimp.recipe import HALVES, Recipe
 from unimp.shop import Example
 from unimp.trainable import part_of
 
@@ -243,8 +243,7 @@ def test_a_cpu_without_units_learns_the_same_bits_however_it_is_asked(
 ) -> None:
     monkeypatch.setattr(precision, "has_matrix_units", lambda: False)
     learned = [
-        training_runs.weights(training_runs.run(tmp_path / where, replace(SHORT, bf16=where))[0])
-        for where in precision.WHERE
+        training_runs.weights(training_runs.run(tmp_path / where, replace(SHORT, bf16=where))[0]) for where in HALVES
     ]
     assert training_runs.differing(learned[0], learned[1]) == []
     assert training_runs.differing(learned[0], learned[2]) == []
@@ -261,6 +260,11 @@ def test_attention_under_autocast_is_that_of_its_inputs_in_float32() -> None:
     assert attention.attend(q, k, v).dtype == torch.bfloat16
 
 
-def test_who_is_asked_where_half_products_are() -> None:
+def test_preset_small_alone_takes_half_products_on_a_cpu() -> None:
     assert [Options(preset=p).half for p in ("tiny", "small", "paper")] == ["gpu", "amx", "gpu"]
     assert Options(preset="small", bf16="never").half == "never"
+
+
+def test_an_unknown_place_for_half_products_is_refused() -> None:
+    with pytest.raises(TrainingError, match="bf16 is 'always'; known: never, gpu, amx"):
+        Recipe(bf16="always")
