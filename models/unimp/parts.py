@@ -311,6 +311,8 @@ def language_texts(shop: Shop, encoder: TextEncoder) -> Sequence[NDArray[np.int3
 def config_of(shop: Shop, options: Options, parts: Parts, levels: int, codebook: int) -> UnimpConfig:
     """The model's configuration for this catalogue."""
     sizes = dict(PRESETS[options.preset])
+    if options.dropout:
+        sizes["text"] = {**sizes["text"], "hidden_dropout": options.dropout}
     blind = options.model_fusion == "none" or parts.tower is None
     sizes["vision"] = None if parts.tower is None else parts.tower.model.config.to_dict()
     sizes["vision_pool"] = options.pool

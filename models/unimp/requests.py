@@ -56,6 +56,7 @@ def parts(options: Options, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "tower steps": options.times(budget.tower_steps),
         "language": options.passes(budget.language_epochs),
         "language rate": budget.language_lr,
+        "dropout": options.dropout,
         "codec steps": options.times(PRESETS[budget.image_tokens].steps),
     }
     return fits, made

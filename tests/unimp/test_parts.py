@@ -13,7 +13,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from tests.unimp import learning_shop  # noqa: E402
+from tests.unimp import learning_shop, tiny  # noqa: E402
 from unimp import parts, standing  # noqa: E402
 from unimp.config import PRESETS, UnimpConfig  # noqa: E402
 from unimp.errors import CheckpointError, UnimpError  # noqa: E402
@@ -89,6 +89,23 @@ def test_early_fusion_writes_a_picture_once_a_latent(preset: str) -> None:
     assert standing.style_of(options, config, pictures=True).image_places == config.latents > 1
     config.fusion = "late"
     assert standing.style_of(options, config, pictures=True).image_places == 1
+
+
+def test_dropout_drops_while_learning_and_never_while_answering() -> None:
+    class Encoder:
+        size = 60
+
+    made = {}
+    for share in (0.0, 0.5):
+        own = parts.Parts(Encoder(), None, None, None, None, learning_shop.ITEMS)  # type: ignore[arg-type]
+        options = Options(dropout=share, vision="off", item_rows="free")
+        made[share] = parts.new_model(parts.config_of(learning_shop.shop(), options, own, 1, 0), options, seed=0)
+    ids = tiny.batch(tiny.row(tiny.words(9)))
+    for share, model in made.items():
+        model.train()
+        assert torch.equal(tiny.logits(model, ids, None), tiny.logits(model, ids, None)) is (share == 0), share
+        model.train(False)
+    assert torch.equal(tiny.logits(made[0.0], ids, None), tiny.logits(made[0.5], ids, None))
 
 
 def test_drawing_without_diffusers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

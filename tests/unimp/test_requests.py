@@ -83,6 +83,8 @@ def test_parts_of_ones_own_are_made_alike_and_lent_ones_must_fit(tmp_path: Path)
         requests.same_parts(tmp_path, Options(effort=0.5), 0)
     with pytest.raises(CheckpointError, match="seed"):
         requests.same_parts(tmp_path, Options(), 1)
+    with pytest.raises(CheckpointError, match=r"dropout 0.0 \(now 0.5\)"):
+        requests.same_parts(tmp_path, Options(dropout=0.5), 0)
     lent = str(tmp_path)
     requests.same_parts(tmp_path, Options(effort=0.5, pretrained=lent), 1)
     with pytest.raises(CheckpointError, match=r"preset tiny \(now small\)"):

@@ -52,11 +52,19 @@ def test_parameters_are_the_options() -> None:
     assert runner.options == Options(gamma=0.0, vision="off")
 
 
-@pytest.mark.parametrize(("key", "value"), [("gamma", "-1"), ("fusion", "sideways"), ("gama", "2")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("gamma", "-1"), ("fusion", "sideways"), ("gama", "2"), ("dropout", "1"), ("dropout", "nan")]
+)
 def test_values_that_mean_nothing_are_refused_in_one_line(key: str, value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         registry.load("unimp", {key: value})
     assert "\n" not in str(refused.value)
+
+
+def test_dropout_is_for_bodies_that_learn_from_nothing() -> None:
+    for body in ({"preset": "paper"}, {"text_weights": "some/model"}):
+        with pytest.raises(ConfigError, match=r"dropout=0.1 is for bodies that learn from nothing; .*tiny or small$"):
+            registry.load("unimp", {"dropout": "0.1", **body})
 
 
 def test_the_paper_preset_without_weights_says_what_it_needs(home: object, monkeypatch: pytest.MonkeyPatch) -> None:

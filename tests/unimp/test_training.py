@@ -260,6 +260,16 @@ def test_known_hidden_states_train_output_rows_like_the_plain_loop(tmp_path: Pat
         Recipe(cached_hidden=True)
 
 
+def test_known_hidden_states_are_those_of_a_body_that_drops_nothing(tmp_path: Path) -> None:
+    dropping = learning_shop.model()
+    for layer in dropping.layers:
+        layer.post_mlp_dropout.p = 0.3
+    recipe, only = replace(SHORT, epochs=2, draws=1, cached_hidden=True), frozenset({"rows_out_new"})
+    learned, _ = run(tmp_path / "dropping", recipe, dropping, parts=only, stage="efficient")
+    plain, _ = run(tmp_path / "plain", recipe, parts=only, stage="efficient")
+    assert differing(weights(learned), weights(plain)) == []
+
+
 def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
     plain, _ = run(tmp_path / "plain", replace(SHORT, epochs=1))
     less, _ = run(tmp_path / "less", replace(SHORT, epochs=1, checkpointing=True))
