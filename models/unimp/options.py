@@ -111,7 +111,9 @@ class Options:
         if not 0 <= self.dropout < 1:
             raise UnimpError(f"dropout={self.dropout}; wanted 0 or more and less than 1")
         if self.dropout and (not self.budget.scratch or self.text_weights is not None):
-            raise UnimpError(f"dropout={self.dropout} is for bodies that learn from nothing; take preset tiny or small")
+            raise UnimpError(
+                f"dropout={self.dropout} is for bodies that learn from nothing: tiny or small, no text_weights"
+            )
 
     @property
     def budget(self) -> Budget:

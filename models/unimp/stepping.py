@@ -67,10 +67,8 @@ class Hidden:
         patches = load.patches.to(self.device) if load.patches is not None else None
         if not self.keeps:
             return batch, patches, None
-        self.model.train(False)  # what is kept is read again: one drawing of dropout would stay for good
         with torch.no_grad(), precision.products(self.device, self.bf16):
             before = self.model.read(batch, patches).flatten(0, 1)[load.targets.places.to(self.device) - 1]
-        self.model.train()
         self._states[draw, load.key] = before.cpu()
         self._loads[draw, load.key] = replace(load, batch=None, patches=None)
         return None, None, before

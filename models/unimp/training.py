@@ -197,7 +197,8 @@ class _Run:
                     self.hidden.load(draw, key, idle) or loader.load(key, numbers, idle) for key, numbers, idle in step
                 ]
 
-        self.model.train()
+        # Where hidden states come again nothing is dropped: kept, one drawing would stay; shares must learn alike.
+        self.model.train(not recipe.cached_hidden)
         with closing(in_background(made(), recipe.ahead)) as ready:
             for loads in ready:
                 self._update(loads, draw, len(steps))
