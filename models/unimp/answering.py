@@ -37,8 +37,7 @@ class Answering:
     def ranking(self, task: str, examples: Sequence[Example]) -> Floats:
         """Scores `(n, items)` of recommendation or search."""
         with self.system.tuned(task), self._threads():
-            scores: Floats = self.decoder.rank(task, examples, k=100)
-        return scores
+            return self.system.rank(task, examples, self.decoder)
 
     def _threads(self) -> AbstractContextManager[None]:
         return at_most(self.system.options.budget.threads)
@@ -56,7 +55,7 @@ class Answering:
         decisions = self.system.decisions
         if decisions.by == "items":
             with self.system.tuned("recommendation"), self._threads():
-                scores = chances_of_items(self.decoder.rank("recommendation", examples), examples)
+                scores = chances_of_items(self.system.rank("recommendation", examples, self.decoder), examples)
         else:
             with self.system.tuned("selection"), self._threads():
                 written, scores = self.decoder.choose(examples)

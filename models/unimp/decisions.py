@@ -1,19 +1,21 @@
-"""What is settled on validation once the weights stand: how ratings are scaled, which candidates are taken.
+"""What is settled on validation once the weights stand: ratings' scale, candidates' threshold, neighbours' weight.
 
     rating      r = a + b E[r]       least squares (`scale`); focal training leaves chances too even (Mukhoti et al.
                                      2020), so that their mean leans to the middle and says too little
     selection   all candidates with a score of t or more, at least one; t has the best macro F1 (`threshold`). Scores
                 are chances of the labels `s_k`, or the candidates' item ids asked for as a recommendation
                 (`chances_of_items`), whichever select better: labels want far more examples to mean something
+    neighbours  logits + w s(j), with s of `neighbours.py`; of WEIGHTS the one with the best NDCG@5, for recommendations
+                and for searches
 
-Three numbers in all, from some hundred examples. `options.settle = False` leaves the model's own word: the plain
+Five numbers in all, from some hundred examples. `options.settle = False` leaves the model's own word: the plain
 expected rating, the labels as they are written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,20 @@ from unimp.shop import Example
 
 Floats = NDArray[np.float32]
 LEAST = 20  # examples below which nothing is settled
+WEIGHTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)  # of neighbours
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What was settled; None where nothing was: `scale` is (a, b) above, `threshold` is t of scores `by`."""
+    """What was settled; None where nothing was: `scale` is (a, b) above, `threshold` is t of scores `by`.
+
+    `neighbours` are their weights w by task.
+    """
 
     scale: tuple[float, float] | None = None
     threshold: float | None = None
     by: str = "labels"
+    neighbours: Mapping[str, float] = field(default_factory=dict)
 
     def ratings(self, expected: Floats) -> Floats:
         """Scaled ratings `(n,)`, none beyond 1 to 5."""
@@ -49,7 +56,8 @@ class Decisions:
     def of(cls, facts: Mapping[str, Any]) -> Decisions:
         """From `facts`."""
         scale = facts["scale"]
-        return cls(tuple(scale) if scale is not None else None, facts["threshold"], facts["by"])
+        near = facts.get("neighbours", {})  # not there before `unimp` 7
+        return cls(tuple(scale) if scale is not None else None, facts["threshold"], facts["by"], near)
 
 
 def scale(expected: Floats, true: Floats) -> tuple[float, float] | None:

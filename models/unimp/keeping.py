@@ -4,6 +4,7 @@ unimp.json             options, catalogue, and the names of the parts that it an
 model/                 configuration and weights of the model
 <task>.safetensors     weights that a task has of its own
 tokenizer/ tower/      parts; also images/ and semantic.safetensors, where it has them
+neighbours.safetensors what customers bought close to each other, where rankings count it
 features/              patch tokens of pictures; made again where they are gone
 tensorboard/<stage>/   the log of each stage of its training; nothing reads it here
 """
@@ -28,6 +29,7 @@ from unimp.config import UnimpConfig
 from unimp.disk import write_text, writing
 from unimp.errors import CheckpointError, UnimpError
 from unimp.modeling import Unimp
+from unimp.neighbours import Neighbours
 from unimp.options import Options
 from unimp.parts import Parts, Report, codes_of, covers, make_features
 from unimp.quiet import quiet
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 FACTS = "unimp.json"
 SEMANTIC = "semantic.safetensors"
+NEIGHBOURS = "neighbours.safetensors"
 LOGS = "tensorboard"
 
 
@@ -58,6 +61,8 @@ def save(system: System, folder: Path) -> None:
             write_weights(folder / f"{task}.safetensors", changed)
         if system.semantic is not None:
             write_weights(folder / SEMANTIC, {"codes": torch.from_numpy(system.semantic)})
+        if system.neighbours is not None and system.counts_neighbours:
+            write_weights(folder / NEIGHBOURS, system.neighbours.tensors())
         kept = needed(system.model.config)
         save_parts(kept, system.parts_folder, folder)
         save_logs(system.folder, folder)
@@ -165,6 +170,18 @@ def load_parts(
         tokens = ImageTokenizer.load(store).to(device)
         codes = codes_of(items, tokens, store if covers(store, items) else work / "images")
     return Parts(encoder, tower, features, tokens, codes, len(items))
+
+
+def load_neighbours(folder: Path, items: int) -> Neighbours:
+    """The neighbours of a saved system of so many items.
+
+    Raises:
+        CheckpointError: they are missing, damaged or of another catalogue.
+    """
+    try:
+        return Neighbours.from_tensors(read_weights(_part(folder, NEIGHBOURS)), items)
+    except (KeyError, ValueError) as problem:
+        raise CheckpointError(f"{folder / NEIGHBOURS} is damaged ({problem}); fit it again") from problem
 
 
 def vocabulary_of(folder: Path) -> int:

@@ -38,10 +38,13 @@ class Options:
         train_rows: `new` or `all`.
         item_ids: `atomic`, or `semantic` for residual-quantised content codes.
         item_rows: `free` as in the paper, or `content` (`item_rows.py`).
+        neighbours: whether recommendations and searches count what customers bought close to a history, with weights
+            settled on validation (`neighbours.py`); the paper's do not.
         new_domain: how a held-out domain is met: `finetune_embeddings`, `finetune_all`, `zero_shot_content`.
         rating: what is answered as a rating: the expected value or the likeliest whole one.
-        settle: scale expected ratings and choose the threshold of selection on validation (`decisions.py`); else the
-            plain expected value is answered, and the labels that are written.
+        settle: scale expected ratings, choose the threshold of selection and weights of neighbours on validation
+            (`decisions.py`); else the plain expected value is answered, the labels that are written, and the model's
+            own ranking.
         joint_answers: rating and explanation are one answer to one question, as in the released code.
         beams: beams of an explanation; 1 is greedy.
         recommendation_weight: task weight of recommendation; the released code takes 2.
@@ -79,6 +82,7 @@ class Options:
     train_rows: Literal["new", "all"] | None = None
     item_ids: Literal["atomic", "semantic"] = "atomic"
     item_rows: Literal["free", "content"] | None = None
+    neighbours: bool | None = None
     new_domain: Literal["finetune_embeddings", "finetune_all", "zero_shot_content"] = "finetune_all"
     epochs: int | None = None
     lr: float | None = None
@@ -129,6 +133,12 @@ class Options:
         return passes(epochs * self.effort)
 
     @property
+    def near(self) -> bool:
+        """Whether neighbours may count, by choice or preset."""
+        wanted = self.neighbours if self.neighbours is not None else self.budget.neighbours
+        return wanted and self.settle
+
+    @property
     def half(self) -> str:
         """Where products of training are bfloat16, by choice or preset."""
         return self.bf16 if self.bf16 is not None else self.budget.bf16
@@ -155,6 +165,7 @@ class Budget:
     shortened: float = 0.0  # share of searches that are asked with their last words alone (`Plan`)
     train_rows: Literal["new", "all"] = "all"
     item_rows: Literal["free", "content"] = "free"
+    neighbours: bool = False
     vocabulary: int = 1500  # ids of a tokenizer that is trained here
     language_epochs: int = 1
     language_lr: float = 2e-3
@@ -203,6 +214,7 @@ BUDGETS: Mapping[str, Budget] = {
     "tiny": Budget(
         scratch=True,
         item_rows="content",
+        neighbours=True,
         search_epochs=10,
         threads=1,
         history=5,
@@ -228,6 +240,7 @@ BUDGETS: Mapping[str, Budget] = {
     "small": Budget(
         scratch=True,
         item_rows="content",
+        neighbours=True,
         search_epochs=10,
         history=5,
         earlier=45,

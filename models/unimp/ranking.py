@@ -24,6 +24,7 @@ from unimp.streams import Stream
 from unimp.trie import Trie
 
 METHODS = ("item_logits", "constrained_beam", "free_beam")
+RANKED = 100  # items of an answered list that a search by names finds
 CHUNK = 65_536  # rows of the head scored at a time
 
 Floats = NDArray[np.float32]

@@ -46,7 +46,7 @@ class UniMP(Options):
         {"recommendation", "preference", "explanation", "selection", "search", "image_generation"}
     )
     cohorts: ClassVar[frozenset[str]] = frozenset({"in_domain", "new_user", "new_domain"})
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads_truth: ClassVar[bool] = False
     joint: ClassVar[bool] = True
     budgeted: ClassVar[bool] = False  # its stages last as long as `effort` and the preset say

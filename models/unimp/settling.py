@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unimp.decisions import Decisions, Floats, chances_of_items, scale, threshold
-from unimp.shop import Shop
-from unimp.validation import Validation, true_ratings
+from unimp.decisions import LEAST, WEIGHTS, Decisions, Floats, chances_of_items, scale, threshold
+from unimp.neighbours import Neighbours
+from unimp.ranking import RANKED
+from unimp.shop import Example, Shop
+from unimp.validation import Validation, ndcg, true_ratings
 
 if TYPE_CHECKING:
     from unimp.system import System
 
+_RANKED = ("recommendation", "search")
+_BLOCK = 100  # examples whose scores of the whole catalogue are held together
 _SETTLED, _FEWEST = 1000, 200  # examples of a task by which decisions are made, and those of the shortest training
 
 
 def settle(system: System, shop: Shop) -> None:
-    """Settle on validation how ratings are scaled and which candidates are taken; what it cannot say stays."""
+    """Settle on validation what `decisions.py` lists; what it cannot say stays."""
     if not system.options.settle:
         return
     before = system.decisions
     scaled, chosen = before.scale, None
     decoder = system.decoder()
-    asked_of = [task for task in ("preference", "selection") if task in system.tasks]
+    asked_of = [task for task in (*_RANKED, "preference", "selection") if task in system.tasks]
     most = min(_SETTLED, max(_FEWEST, system.options.times(_SETTLED)))
     examples = Validation(system, shop, asked_of, most=most).examples
+    if system.options.near:
+        _weigh(system, shop, {task: examples[task] for task in _RANKED if task in examples})
     if rated := examples.get("preference"):
         with system.tuned("preference"):
             expected, likeliest = decoder.rate(rated)
@@ -41,12 +48,43 @@ def settle(system: System, shop: Shop) -> None:
         chosen = threshold(scores, asked)
         if "recommendation" in system.tasks and system.vocabulary.levels == 1:
             with system.tuned("recommendation"):
-                ranked = decoder.rank("recommendation", asked)
+                ranked = system.rank("recommendation", asked, decoder)
             other = threshold(chances_of_items(ranked, asked), asked)
             if chosen is not None and other is not None and other[1] > chosen[1]:
                 chosen, by = other, "items"
-    own = Decisions(scaled, chosen[0], by) if chosen else dataclasses.replace(before, scale=scaled)
+    own = dataclasses.replace(system.decisions, scale=scaled)
+    if chosen is not None:
+        own = dataclasses.replace(own, threshold=chosen[0], by=by)
     system.decisions = system.team.agree(own)
+
+
+def _weigh(system: System, shop: Shop, examples: Mapping[str, Sequence[Example]]) -> None:
+    """Settle the weight of neighbours for each task, where enough was asked of it."""
+    asked_of = {task: asked for task, asked in examples.items() if len(asked) >= LEAST}
+    if not asked_of:
+        return
+    system.neighbours = Neighbours.of(shop.log, len(shop.items))
+    weights = {task: _weight(system, task, asked) for task, asked in asked_of.items()}
+    system.decisions = dataclasses.replace(system.decisions, neighbours={**system.decisions.neighbours, **weights})
+
+
+def _weight(system: System, task: str, asked: Sequence[Example]) -> float:
+    """The weight of neighbours that ranks best; of equal ones the smallest."""
+    reached = np.zeros(len(WEIGHTS))
+    for start in range(0, len(asked), _BLOCK):
+        part = asked[start : start + _BLOCK]
+        with system.tuned(task):
+            own = system.decoder().rank(task, part, k=RANKED)
+        own[:, ~system.shown] = -np.inf
+        near = system.near(part)
+        reached += [len(part) * ndcg(own + weight * near, part) for weight in WEIGHTS]
+    reached /= len(asked)
+    told = {f"{weight:g}": float(value) for weight, value in zip(WEIGHTS, reached, strict=True)}
+    listed = ", ".join(f"{weight} {value:.4f}" for weight, value in told.items())
+    system.notes.append(f"validation NDCG@5 of {task} by the weight of neighbours: {listed}")
+    if system.record is not None:
+        system.record("settle", 0, **{f"valid_{task}_neighbours_{weight}": value for weight, value in told.items()})
+    return WEIGHTS[int(reached.argmax())]
 
 
 def _told_errors(system: System, expected: Floats, likeliest: NDArray[np.int64], true: Floats) -> None:

@@ -28,10 +28,12 @@ from unimp.errors import CheckpointError, TrainingError, UnimpError
 from unimp.heads import Tuned
 from unimp.item_rows import popularity
 from unimp.modeling import Unimp
+from unimp.neighbours import Floats, Neighbours
 from unimp.options import Options
 from unimp.parts import Report
 from unimp.processes import Processes
 from unimp.published import load_model
+from unimp.ranking import RANKED
 from unimp.retrieval import retrieved
 from unimp.sequence import Style, Writer
 from unimp.shop import TASKS, Example, Ints, Items, Shop
@@ -68,6 +70,7 @@ class System:
     domains: frozenset[str] = frozenset()  # that somebody bought from in training; pictures come from no other
     notes: list[str] = field(default_factory=list)  # what a user should know of the data
     decisions: Decisions = field(default_factory=Decisions)
+    neighbours: Neighbours | None = None  # that rankings may count; their weights are among the decisions
     report: Report = silent
     record: Record | None = None
 
@@ -262,6 +265,23 @@ class System:
         parts = self.parts
         return Decoder(model or self.model, self.writer, parts.patches, parts.has_picture, searched=self.shown)
 
+    def rank(self, task: str, examples: Sequence[Example], decoder: Decoder) -> Floats:
+        """Scores `(n, items)` of recommendation or search: the model's, and neighbours' where they were settled on."""
+        scores = decoder.rank(task, examples, k=RANKED)
+        if weight := self.decisions.neighbours.get(task, 0.0):
+            scores += weight * self.near(examples)
+        return scores
+
+    @property
+    def counts_neighbours(self) -> bool:
+        """Whether neighbours change any ranking."""
+        return any(self.decisions.neighbours.values())
+
+    def near(self, examples: Sequence[Example]) -> Floats:
+        """Scores `(n, items)` of neighbours of what the model reads of each history."""
+        assert self.neighbours is not None
+        return self.neighbours.scores([e.history for e in examples], self.style.history + self.style.earlier)
+
     @property
     def shown(self) -> NDArray[np.bool_]:
         """Items `(items,)` of the domains that were learned: what a search may find."""
@@ -329,6 +349,7 @@ class System:
             semantic = keeping.read_weights(folder / keeping.SEMANTIC)["codes"].numpy()
         system._furnish(items, semantic, places=keeping.places_of(facts, model.config))
         system.decisions = Decisions.of(facts["decisions"])
+        system.neighbours = keeping.load_neighbours(folder, len(items)) if system.counts_neighbours else None
         system.heads = {task: keeping.read_weights(folder / f"{task}.safetensors") for task in facts["heads"]}
         return system
 

@@ -92,6 +92,10 @@ def test_the_best_is_taken_where_none_reaches_the_threshold() -> None:
     assert decisions.taken(np.zeros(0, dtype=np.float32), 0.5) == []
 
 
-@pytest.mark.parametrize("settled", [Decisions(), Decisions((0.5, 1.25), 0.31, "items")])
+@pytest.mark.parametrize("settled", [Decisions(), Decisions((0.5, 1.25), 0.31, "items", {"search": 10.0})])
 def test_facts_come_back(settled: Decisions) -> None:
     assert Decisions.of(settled.facts()) == settled
+
+
+def test_facts_of_before_there_were_neighbours_come_back_without() -> None:
+    assert Decisions.of({"scale": None, "threshold": 0.5, "by": "items"}) == Decisions(None, 0.5, "items", {})

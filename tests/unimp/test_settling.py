@@ -1,4 +1,4 @@
-"""What validation settles: a line for ratings, a threshold and whose scores it is of, and that both ways are told."""
+"""What validation settles: a line for ratings, a threshold and whose scores it is of, neighbours' weight; all told."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("torch")
 
 from unimp.decisions import Decisions
+from unimp.neighbours import Neighbours
 from unimp.options import Options
 from unimp.settling import settle
-from unimp.shop import Example
+from unimp.shop import Example, Log
 from unimp.validation import ndcg
 
 TRUE = np.tile([1.0, 3.0, 5.0], 10).astype(np.float32)
@@ -38,7 +39,7 @@ class Decoder:
     def choose(self, asked: list[Example]) -> tuple[list[list[int]], list[np.ndarray]]:
         return [[0]] * len(asked), [np.full(3, 1 / 3, np.float32)] * len(asked)
 
-    def rank(self, task: str, asked: list[Example]) -> np.ndarray:
+    def rank(self, task: str, asked: list[Example], k: int = 10) -> np.ndarray:
         return 9 * np.eye(3, dtype=np.float32)[[e.answer_items[0] for e in asked]]
 
 
@@ -56,8 +57,13 @@ def system(decisions: Decisions, **more: Any) -> Any:
         "decisions": decisions,
         "decoder": Decoder,
         "tuned": lambda task: nullcontext(),
+        "rank": lambda task, asked, decoder: decoder.rank(task, asked),
+        "neighbours": None,
+        "shown": np.ones(3, dtype=bool),
+        "near": lambda asked: made.neighbours.scores([e.history for e in asked]),
     }
-    return SimpleNamespace(**given | more)
+    made = SimpleNamespace(**given | more)
+    return made
 
 
 def test_ratings_are_scaled_and_both_ways_are_told() -> None:
@@ -103,6 +109,54 @@ def test_what_too_few_examples_cannot_say_stays_and_nothing_is_settled_unasked()
     unasked = system(before, options=Options(settle=False))
     settle(unasked, SimpleNamespace(valid=examples()))  # type: ignore[arg-type]
     assert unasked.decisions == before
+
+
+def recommended(history: int, answer: int, count: int) -> list[Example]:
+    bought = np.full(1, history)
+    return [Example(f"n{k}", "", bought, np.ones(1, np.float32), (None,), answer_items=(answer,)) for k in range(count)]
+
+
+def shop_of_pairs(asked: list[Example]) -> Any:
+    """Items 0 and 1 are bought together, 2 alone."""
+    nothing = np.full(5, -1)
+    offsets, item = np.array([0, 2, 4, 5]), np.array([0, 1, 0, 1, 2])
+    log = Log(offsets, item, nothing.astype(np.float32), [None] * 5, nothing, (), {})
+    return SimpleNamespace(log=log, items=range(3), valid={"recommendation": asked})
+
+
+class Popular(Decoder):
+    """Thinks item 2 likelier than item 1 by half a logit, whoever asks."""
+
+    def rank(self, task: str, asked: list[Example], k: int = 10) -> np.ndarray:
+        return np.tile(np.array([0.0, 0.0, 0.5], np.float32), (len(asked), 1))
+
+
+def test_neighbours_count_as_much_as_recommends_best() -> None:
+    made = system(Decisions(), decoder=Popular)
+    settle(made, shop_of_pairs(recommended(0, 1, 30)))
+    assert made.decisions.neighbours == {"recommendation": 1}  # the least that lifts 1 above 2; more is no better
+    second = 1 / np.log2(3)
+    (told,) = made.told
+    assert told["valid_recommendation_neighbours_0"] == pytest.approx(second)
+    assert told["valid_recommendation_neighbours_1"] == told["valid_recommendation_neighbours_20"] == pytest.approx(1)
+    assert made.notes[0].startswith("validation NDCG@5 of recommendation by the weight of neighbours: 0 0.6309, 1 1.0")
+
+
+def test_neighbours_that_mislead_count_nothing() -> None:
+    made = system(Decisions(neighbours={"recommendation": 5.0, "search": 2.0}), decoder=Popular)
+    settle(made, shop_of_pairs(recommended(0, 2, 30)))
+    assert made.decisions.neighbours == {"recommendation": 0, "search": 2}  # nobody asked for a search
+
+
+@pytest.mark.parametrize(
+    ("options", "count"), [(Options(neighbours=False), 30), (Options(settle=False), 30), (Options(), 5)]
+)
+def test_neighbours_that_nobody_wants_or_can_judge_stay_as_they_were(options: Options, count: int) -> None:
+    before = Neighbours(np.zeros(4, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    made = system(Decisions(neighbours={"recommendation": 5.0}), options=options, neighbours=before)
+    settle(made, shop_of_pairs(recommended(0, 1, count)))
+    assert made.decisions.neighbours == {"recommendation": 5}
+    assert made.neighbours is before
 
 
 def test_scores_that_are_no_numbers_or_all_alike_find_nothing() -> None:

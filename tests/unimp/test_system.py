@@ -23,6 +23,7 @@ from unimp.answering import Answering
 from unimp.config import UnimpConfig
 from unimp.content import reset_rows
 from unimp.errors import CheckpointError, UnimpError
+from unimp.neighbours import Neighbours
 from unimp.options import Options
 from unimp.retrieval import retrieved
 from unimp.shop import Example, Shop
@@ -73,6 +74,30 @@ def test_published_parts_are_kept_with_the_system(fitted: tuple[System, Path], s
     asked = shop.valid["search"][:3]
     mine, theirs = (Answering(one).ranking("search", asked) for one in (system, again))
     assert np.array_equal(mine, theirs)
+
+
+def test_neighbours_are_kept_where_rankings_count_them(fitted: tuple[System, Path], shop: Shop, tmp_path: Path) -> None:
+    again = System.load(fitted[1] / "saved", shop.items, fitted[1] / "scratch")
+    asked = shop.valid["search"][:3]
+    own = Answering(again).ranking("recommendation", asked)
+    searched = Answering(again).ranking("search", asked)
+    again.neighbours = Neighbours.of(shop.log, len(shop.items))
+    np.testing.assert_array_equal(Answering(again).ranking("recommendation", asked), own)  # of no weight yet
+    again.decisions = dataclasses.replace(again.decisions, neighbours={"recommendation": 2.0})
+    near = again.neighbours.scores([e.history for e in asked])
+    assert near.any()
+    np.testing.assert_allclose(Answering(again).ranking("recommendation", asked), own + 2 * near, rtol=1e-6)
+    np.testing.assert_array_equal(Answering(again).ranking("search", asked), searched)
+    again.save(tmp_path / "saved")
+    loaded = System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
+    np.testing.assert_allclose(Answering(loaded).ranking("recommendation", asked), own + 2 * near, rtol=1e-6)
+    file = tmp_path / "saved" / keeping.NEIGHBOURS
+    save_file({name: torch.zeros(1, dtype=torch.long) for name in ("offsets", "item", "strength")}, file)
+    with pytest.raises(CheckpointError, match=rf"{file} is damaged \(offsets are not those of .*; fit it again$"):
+        System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
+    file.unlink()
+    with pytest.raises(CheckpointError, match=r"lacks 'neighbours\.safetensors'"):
+        System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("noted", [True, False], ids=["noted", "saved before parts were noted"])

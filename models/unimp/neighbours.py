@@ -1,0 +1,109 @@
+"""Neighbours: what customers bought close to what somebody bought, in closed form.
+
+    c_ij   = sum DECAY^(d - 1)      over pairs of rows of one customer that hold i and j, d <= REACH rows apart
+    s_ij   = c_ij / (sqrt(n_i n_j) + SHRINK)                      n_i: times i was bought
+    s(j)   = sum_k DECAY^(k - 1) s_{h_k j}                        h_k: bought k purchases ago, k <= REACH
+
+`s(j)` is item-based collaborative filtering with cosines (Sarwar et al. 2001; Deshpande and Karypis 2004), shrunk where
+little was bought, and nearer purchases count more on both sides. It is to a recommendation's item logits what
+log popularity is to their biases: what the log says in one pass, where training from nothing needs more passes than a
+small log can bear without being learned by heart. `settling.py` chooses its weight on validation, as is done for the
+nearest neighbours of a language model (Khandelwal et al. 2020), and another for searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimp.shop import Ints, Log
+
+DECAY, REACH, SHRINK = 0.9, 20, 1.0
+KEPT = 200  # neighbours of an item, the strongest: what a catalogue of 120,000 items can keep in 200 MB
+BLOCK = 500_000  # rows of the log whose pairs are counted together
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbours of item i are `item[offsets[i] : offsets[i + 1]]`, as strong as `strength` says there."""
+
+    offsets: Ints
+    item: NDArray[np.int32]
+    strength: Floats
+
+    @classmethod
+    def of(cls, log: Log, items: int, kept: int = KEPT) -> Neighbours:
+        """Neighbours in a log of purchases, for a catalogue of so many items; the strongest `kept` of each."""
+        parts = [_strongest(*pairs, kept) for pairs in _pairs(log, items)]
+        first, second, strength = (np.concatenate(column) for column in zip(*parts, strict=True))
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(first, minlength=items))])
+        return cls(offsets, second.astype(np.int32), strength)
+
+    def scores(self, histories: Sequence[Ints], reach: int = REACH) -> Floats:
+        """`s` above `(histories, items)`, given items of each history, oldest first; the last `reach` count."""
+        found = np.zeros((len(histories), len(self.offsets) - 1), dtype=np.float32)
+        for row, history in zip(found, histories, strict=True):
+            for ago, bought in enumerate(history[::-1][: min(reach, REACH)]):
+                own = slice(self.offsets[bought], self.offsets[bought + 1])
+                row[self.item[own]] += DECAY**ago * self.strength[own]
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As weights are kept."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in ("offsets", "item", "strength")}
+
+    @classmethod
+    def from_tensors(cls, kept: Mapping[str, Tensor], items: int) -> Neighbours:
+        """From `tensors`, for a catalogue of so many items.
+
+        Raises:
+            KeyError, ValueError: they are no neighbours, or those of another catalogue.
+        """
+        found = cls(**{name: kept[name].numpy() for name in ("offsets", "item", "strength")})
+        ends, named = found.offsets, found.item
+        if len(ends) != items + 1 or ends[0] != 0 or (np.diff(ends) < 0).any() or ends[-1] != len(named):
+            raise ValueError(f"offsets are not those of {items} items")
+        if len(named) != len(found.strength) or (len(named) and not 0 <= named.min() <= named.max() < items):
+            raise ValueError(f"neighbours are not among {items} items")
+        return found
+
+
+def _pairs(log: Log, items: int) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """Pairs of items that have something in common, and how strongly; all of an item are in one part."""
+    bought = np.bincount(log.item, minlength=items)
+    owner = np.repeat(np.arange(log.users), np.diff(log.offsets))
+    order = np.argsort(log.item, kind="stable")  # rows, item after item
+    apart = np.concatenate([np.arange(-REACH, 0), np.arange(1, REACH + 1)])
+    worth = DECAY ** (np.abs(apart) - 1.0)
+    ends = np.cumsum(bought)
+    start = 0
+    while start < items:
+        begin = ends[start] - bought[start]
+        stop = max(start + 1, int(np.searchsorted(ends, begin + BLOCK, side="right")))
+        rows = order[begin : ends[stop - 1]]
+        other = rows[:, None] + apart
+        inside = (other >= 0) & (other < len(owner))
+        other = np.where(inside, other, rows[:, None])  # itself, which is no pair
+        real = (owner[other] == owner[rows][:, None]) & (log.item[other] != log.item[rows][:, None])
+        one, two = np.broadcast_to(log.item[rows][:, None], real.shape)[real], log.item[other][real]
+        keys, which = np.unique(one * items + two, return_inverse=True)
+        common = np.bincount(which, weights=np.broadcast_to(worth, real.shape)[real], minlength=len(keys))
+        first, second = keys // items, keys % items
+        strength = common / (np.sqrt(bought[first] * bought[second].astype(np.float64)) + SHRINK)
+        yield first, second, strength.astype(np.float32)
+        start = stop
+
+
+def _strongest(first: Ints, second: Ints, strength: Floats, kept: int) -> tuple[Ints, Ints, Floats]:
+    """The strongest pairs of each first item; of equal ones the earlier item of the catalogue."""
+    order = np.lexsort((second, -strength, first))
+    first, second, strength = first[order], second[order], strength[order]
+    place = np.arange(len(first)) - np.searchsorted(first, first)
+    return first[place < kept], second[place < kept], strength[place < kept]
