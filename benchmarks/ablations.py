@@ -5,9 +5,10 @@
 Every variant is a plain `unimp-bench run`; what was run before is found and not run again, so a killed call goes on.
 The table goes to stdout as Markdown: NDCG@5 of one cohort (`--cohort new_user` is table 4's), mean of the seeds, with a
 95 % bootstrap interval over users, and the paired difference to the full model. Seeds share their users, so intervals
-do not tell how much another pre-training would differ. Held-out domains are answered as they are, without training on
-them, unless `--set new_domain=finetune_all`. `--larger` adds preset `small` (table 10), with as many passes over the
-log as `tiny` and as many steps of pre-training, a quarter of its own; 30 to 40 minutes a seed on one core.
+do not tell how much another pre-training would differ. All variants but one do without neighbours, so that it is the
+model that is judged. Held-out domains are answered as they are, without training on them, unless `--set
+new_domain=finetune_all`. `--larger` adds preset `small` (table 10), with as many passes over the log as `tiny` and as
+many steps of pre-training, a quarter of its own; 30 to 40 minutes a seed on one core.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "free item rows, w/o exclusive mask": ("item_rows=free", "exclusive=false"),
     "w/o exclusive mask in questions": ("overview=true",),
     "w/o exclusive mask in histories": ("exclusive=false", "overview=false"),
+    "with neighbours": ("neighbours=true",),
 }
 LARGER = "preset small (10)"
 LIKE_TINY, PASSES = "effort=0.25", "epochs=5"  # of preset small: tiny's steps of pre-training, its passes over the log
@@ -68,7 +70,7 @@ def main() -> None:
     parts = {"tiny": pretrained(asked.home, asked.dataset, "tiny")}
     if asked.larger:
         parts["small"] = pretrained(asked.home, asked.dataset, "small", LIKE_TINY, LEARNED)
-    shared = [LEARNED, "strategy=multi_task", "new_domain=zero_shot_content"]
+    shared = [LEARNED, "strategy=multi_task", "new_domain=zero_shot_content", "neighbours=false"]
     base = [f"pretrained={parts['tiny']}", *shared, *asked.set]
     words = [word for word in asked.only.split(",") if word]
     planned = [

@@ -6,7 +6,7 @@
                 are chances of the labels `s_k`, or the candidates' item ids asked for as a recommendation
                 (`chances_of_items`), whichever select better: labels want far more examples to mean something
     neighbours  logits + w s(j), with s of `neighbours.py`; of WEIGHTS the one with the best NDCG@5, for recommendations
-                and for searches
+                and for searches, where it gains more than the standard error of the gain; else 0 (`best_weight`)
 
 Five numbers in all, from some hundred examples. `options.settle = False` leaves the model's own word: the plain
 expected rating, the labels as they are written.
@@ -25,6 +25,7 @@ from unimp.shop import Example
 
 Floats = NDArray[np.float32]
 LEAST = 20  # examples below which nothing is settled
+LEAST_RANKED = 100  # examples below which neighbours are not weighed: few of them find what was bought at all
 WEIGHTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)  # of neighbours
 
 
@@ -87,6 +88,17 @@ def threshold(scores: Sequence[Floats], examples: Sequence[Example]) -> tuple[fl
     reached = np.array([np.mean([_f1(own, e, t) for own, e in zip(scores, examples, strict=True)]) for t in tried])
     best = tried[reached >= reached.max() - 1e-12]
     return float(best[len(best) // 2]), float(reached.max())
+
+
+def best_weight(reached: Floats) -> int:
+    """Which of some weights to take, given what each reached in each example `(weights, examples)`; the first is none.
+
+    That of the highest mean, the first of equals, where its paired gain over none is above the gain's standard error.
+    """
+    gains = (reached - reached[0]).astype(np.float64)
+    best = int(gains.mean(1).argmax())
+    error = gains[best].std(ddof=1) / np.sqrt(gains.shape[1])
+    return best if gains[best].mean() > error * (1 + 1e-9) else 0
 
 
 def chances_of_items(ranked: Floats, examples: Sequence[Example]) -> list[Floats]:

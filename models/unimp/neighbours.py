@@ -1,7 +1,7 @@
 """Neighbours: what customers bought close to what somebody bought, in closed form.
 
     c_ij   = sum DECAY^(d - 1)      over pairs of rows of one customer that hold i and j, d <= REACH rows apart
-    s_ij   = c_ij / (sqrt(n_i n_j) + SHRINK)                      n_i: times i was bought
+    s_ij   = min(c_ij, n_i, n_j) / (sqrt(n_i n_j) + SHRINK)       n_i: times i was bought; 0 beyond the KEPT strongest
     s(j)   = sum_k DECAY^(k - 1) s_{h_k j}                        h_k: bought k purchases ago, k <= REACH
 
 `s(j)` is item-based collaborative filtering with cosines (Sarwar et al. 2001; Deshpande and Karypis 2004), shrunk where
@@ -25,7 +25,7 @@ from unimp.shop import Ints, Log
 
 DECAY, REACH, SHRINK = 0.9, 20, 1.0
 KEPT = 200  # neighbours of an item, the strongest: what a catalogue of 120,000 items can keep in 200 MB
-BLOCK = 500_000  # rows of the log whose pairs are counted together
+BLOCK = 100_000  # rows of the log whose pairs are counted together
 
 Floats = NDArray[np.float32]
 
@@ -47,7 +47,12 @@ class Neighbours:
         return cls(offsets, second.astype(np.int32), strength)
 
     def scores(self, histories: Sequence[Ints], reach: int = REACH) -> Floats:
-        """`s` above `(histories, items)`, given items of each history, oldest first; the last `reach` count."""
+        """`s` above `(histories, items)`, given items of each history, oldest first.
+
+        Args:
+            histories: of whom.
+            reach: how many of the last items count, REACH at most.
+        """
         found = np.zeros((len(histories), len(self.offsets) - 1), dtype=np.float32)
         for row, history in zip(found, histories, strict=True):
             for ago, bought in enumerate(history[::-1][: min(reach, REACH)]):
@@ -96,6 +101,7 @@ def _pairs(log: Log, items: int) -> Iterator[tuple[Ints, Ints, Floats]]:
         keys, which = np.unique(one * items + two, return_inverse=True)
         common = np.bincount(which, weights=np.broadcast_to(worth, real.shape)[real], minlength=len(keys))
         first, second = keys // items, keys % items
+        common = np.minimum(common, np.minimum(bought[first], bought[second]))  # who buys both again and again
         strength = common / (np.sqrt(bought[first] * bought[second].astype(np.float64)) + SHRINK)
         yield first, second, strength.astype(np.float32)
         start = stop

@@ -39,7 +39,7 @@ class Options:
         item_ids: `atomic`, or `semantic` for residual-quantised content codes.
         item_rows: `free` as in the paper, or `content` (`item_rows.py`).
         neighbours: whether recommendations and searches count what customers bought close to a history, with weights
-            settled on validation (`neighbours.py`); the paper's do not.
+            settled on validation (`neighbours.py`); the paper's do not, nor does retrieval for pictures.
         new_domain: how a held-out domain is met: `finetune_embeddings`, `finetune_all`, `zero_shot_content`.
         rating: what is answered as a rating: the expected value or the likeliest whole one.
         settle: scale expected ratings, choose the threshold of selection and weights of neighbours on validation
@@ -133,10 +133,9 @@ class Options:
         return passes(epochs * self.effort)
 
     @property
-    def near(self) -> bool:
+    def wants_neighbours(self) -> bool:
         """Whether neighbours may count, by choice or preset."""
-        wanted = self.neighbours if self.neighbours is not None else self.budget.neighbours
-        return wanted and self.settle
+        return self.neighbours if self.neighbours is not None else self.budget.neighbours
 
     @property
     def half(self) -> str:

@@ -24,7 +24,7 @@ from unimp.options import Options
 from unimp.shop import Example, Shop
 
 TRAINING, PARTS = "request.json", "parts.json"
-_ASKING = ("rating", "beams")  # matter when something is asked, not before
+_ASKING = ("rating", "beams", "neighbours")  # matter once the weights stand, not before
 _ADAPTING = ("new_domain", "adapt_epochs")
 _NAMED = 3  # differences that a message names
 

@@ -1,5 +1,8 @@
 """Items that the search task finds, from which pictures are made (eq. 9): a few a question.
 
+The model's own ranking, without neighbours: questions that drawing is learned from ask for purchases of the log, which
+neighbours have counted.
+
 n examples, items of the catalogue
 """
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from unimp.decisions import LEAST, WEIGHTS, Decisions, Floats, chances_of_items, scale, threshold
+from unimp.decisions import LEAST_RANKED, WEIGHTS, Decisions, Floats, best_weight, chances_of_items, scale, threshold
+from unimp.decoding import Decoder
 from unimp.neighbours import Neighbours
 from unimp.ranking import RANKED
 from unimp.shop import Example, Shop
-from unimp.validation import Validation, ndcg, true_ratings
+from unimp.validation import Validation, gains, true_ratings
 
 if TYPE_CHECKING:
     from unimp.system import System
@@ -33,8 +34,8 @@ def settle(system: System, shop: Shop) -> None:
     asked_of = [task for task in (*_RANKED, "preference", "selection") if task in system.tasks]
     most = min(_SETTLED, max(_FEWEST, system.options.times(_SETTLED)))
     examples = Validation(system, shop, asked_of, most=most).examples
-    if system.options.near:
-        _weigh(system, shop, {task: examples[task] for task in _RANKED if task in examples})
+    if system.options.wants_neighbours:
+        _weigh(system, shop, {task: examples[task] for task in _RANKED if task in examples}, decoder)
     if rated := examples.get("preference"):
         with system.tuned("preference"):
             expected, likeliest = decoder.rate(rated)
@@ -58,33 +59,34 @@ def settle(system: System, shop: Shop) -> None:
     system.decisions = system.team.agree(own)
 
 
-def _weigh(system: System, shop: Shop, examples: Mapping[str, Sequence[Example]]) -> None:
-    """Settle the weight of neighbours for each task, where enough was asked of it."""
-    asked_of = {task: asked for task, asked in examples.items() if len(asked) >= LEAST}
+def _weigh(system: System, shop: Shop, examples: Mapping[str, Sequence[Example]], decoder: Decoder) -> None:
+    """Settle the weight of neighbours for each task of which enough was asked; it is 0 for others."""
+    asked_of = {task: asked for task, asked in examples.items() if len(asked) >= LEAST_RANKED}
     if not asked_of:
         return
-    system.neighbours = Neighbours.of(shop.log, len(shop.items))
-    weights = {task: _weight(system, task, asked) for task, asked in asked_of.items()}
-    system.decisions = dataclasses.replace(system.decisions, neighbours={**system.decisions.neighbours, **weights})
+    system.neighbours = system.timed("neighbours", lambda: Neighbours.of(shop.log, len(shop.items)))
+    weights = {task: _weight(system, task, asked, decoder) for task, asked in asked_of.items()}
+    system.decisions = dataclasses.replace(system.decisions, neighbours=weights)
 
 
-def _weight(system: System, task: str, asked: Sequence[Example]) -> float:
-    """The weight of neighbours that ranks best; of equal ones the smallest."""
-    reached = np.zeros(len(WEIGHTS))
+def _weight(system: System, task: str, asked: Sequence[Example], decoder: Decoder) -> float:
+    """The weight of neighbours that ranks best."""
+    reached = np.zeros((len(WEIGHTS), len(asked)), dtype=np.float32)
     for start in range(0, len(asked), _BLOCK):
         part = asked[start : start + _BLOCK]
         with system.tuned(task):
-            own = system.decoder().rank(task, part, k=RANKED)
+            own = decoder.rank(task, part, k=RANKED)
         own[:, ~system.shown] = -np.inf
-        near = system.near(part)
-        reached += [len(part) * ndcg(own + weight * near, part) for weight in WEIGHTS]
-    reached /= len(asked)
-    told = {f"{weight:g}": float(value) for weight, value in zip(WEIGHTS, reached, strict=True)}
+        near = system.near_scores(part)
+        for row, weight in zip(reached, WEIGHTS, strict=True):
+            row[start : start + _BLOCK] = gains(own + weight * near, part)
+    told = {f"{weight:g}": float(value) for weight, value in zip(WEIGHTS, reached.mean(1), strict=True)}
     listed = ", ".join(f"{weight} {value:.4f}" for weight, value in told.items())
-    system.notes.append(f"validation NDCG@5 of {task} by the weight of neighbours: {listed}")
+    best = WEIGHTS[best_weight(reached)]
+    system.notes.append(f"validation NDCG@5 of {task} by the weight of neighbours: {listed}; taken: {best:g}")
     if system.record is not None:
         system.record("settle", 0, **{f"valid_{task}_neighbours_{weight}": value for weight, value in told.items()})
-    return WEIGHTS[int(reached.argmax())]
+    return best
 
 
 def _told_errors(system: System, expected: Floats, likeliest: NDArray[np.int64], true: Floats) -> None:

@@ -269,7 +269,9 @@ class System:
         """Scores `(n, items)` of recommendation or search: the model's, and neighbours' where they were settled on."""
         scores = decoder.rank(task, examples, k=RANKED)
         if weight := self.decisions.neighbours.get(task, 0.0):
-            scores += weight * self.near(examples)
+            near = self.near_scores(examples)
+            near *= weight
+            scores += near
         return scores
 
     @property
@@ -277,7 +279,7 @@ class System:
         """Whether neighbours change any ranking."""
         return any(self.decisions.neighbours.values())
 
-    def near(self, examples: Sequence[Example]) -> Floats:
+    def near_scores(self, examples: Sequence[Example]) -> Floats:
         """Scores `(n, items)` of neighbours of what the model reads of each history."""
         assert self.neighbours is not None
         return self.neighbours.scores([e.history for e in examples], self.style.history + self.style.earlier)

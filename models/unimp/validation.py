@@ -99,20 +99,25 @@ class Validation:
 
 
 def ndcg(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> float:
-    """NDCG@k of scores `(n, items)`; history items are left out, equal scores count against the answer.
+    """Mean of `gains`; 0 of nobody."""
+    return float(gains(scores, examples, k).mean()) if len(examples) else 0.0
+
+
+def gains(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> NDArray[np.float32]:
+    """NDCG@k `(n,)` of scores `(n, items)`; history items are left out, equal scores count against the answer.
 
     So does a score that is no number.
     """
-    total = 0.0
-    for row, example in zip(scores, examples, strict=True):
+    found = np.zeros(len(examples), dtype=np.float32)
+    for n, (row, example) in enumerate(zip(scores, examples, strict=True)):
         own = row.copy()
         answer = example.answer_items[0]
         target = own[answer]
         own[example.history] = -np.inf
         own[answer] = -np.inf
         rank = int((~(own < target)).sum())
-        total += 1 / np.log2(rank + 2) if rank < k else 0.0
-    return total / max(len(examples), 1)
+        found[n] = 1 / np.log2(rank + 2) if rank < k else 0.0
+    return found
 
 
 def f1(chosen: Sequence[Sequence[int]], examples: Sequence[Example]) -> float:

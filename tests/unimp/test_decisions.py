@@ -97,5 +97,19 @@ def test_facts_come_back(settled: Decisions) -> None:
     assert Decisions.of(settled.facts()) == settled
 
 
+@pytest.mark.parametrize(
+    ("gains", "best"),
+    [
+        ([[0.0] * 4, [1, 1, 0, 0], [1, 1, 1, 0]], 2),
+        ([[0.0] * 4, [1, 1, 1, 0], [1, 1, 1, 0]], 1),  # of equals the first
+        ([[0.0] * 4, [1, 0, 0, 0], [0, 0, 0, 0]], 0),  # a single hit is chance
+        ([[1.0] * 4, [1, 1, 0, 0], [1, 1, 1, 0]], 0),
+        ([[1.0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]], 1),
+    ],
+)
+def test_a_weight_wants_a_gain_above_its_standard_error(gains: list[list[float]], best: int) -> None:
+    assert decisions.best_weight(np.array(gains, dtype=np.float32)) == best
+
+
 def test_facts_of_before_there_were_neighbours_come_back_without() -> None:
     assert Decisions.of({"scale": None, "threshold": 0.5, "by": "items"}) == Decisions(None, 0.5, "items", {})

@@ -40,6 +40,7 @@ def plainly(log: Log) -> np.ndarray:
                 common[one, two] += DECAY ** (b - a - 1)
                 common[two, one] += DECAY ** (b - a - 1)
     bought = np.bincount(log.item, minlength=ITEMS)
+    common = np.minimum(common, np.minimum(bought[:, None], bought))
     return common / (np.sqrt(np.outer(bought, bought)) + 1)
 
 
@@ -82,6 +83,11 @@ def test_the_strongest_neighbours_are_kept() -> None:
     assert ((found > 0).sum(axis=1) == 3).all()
     for item in range(ITEMS):
         assert found[item].min(where=found[item] > 0, initial=9) >= np.sort(strength[item])[-3] - 1e-6
+
+
+def test_one_customer_who_buys_both_again_and_again_is_not_more_than_certain() -> None:
+    strong = Neighbours.of(log_of([0, 1] * 20), ITEMS).scores([np.array([0])])[0]
+    assert strong[1] == pytest.approx(20 / 21)
 
 
 @pytest.mark.parametrize("log", [log_of(), log_of([]), log_of([4], [4, 4])])

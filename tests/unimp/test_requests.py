@@ -44,7 +44,7 @@ def test_a_training_goes_on_for_the_same_request_only(tmp_path: Path) -> None:
 def test_what_matters_only_when_something_is_asked_may_change(tmp_path: Path) -> None:
     (tmp_path / "fit").mkdir()
     begin(tmp_path / "fit", Options())
-    begin(tmp_path / "fit", Options(rating="likeliest", beams=4, adapt_epochs=9))
+    begin(tmp_path / "fit", Options(rating="likeliest", beams=4, adapt_epochs=9, neighbours=False))
     (tmp_path / "adapt").mkdir()
     begin(tmp_path / "adapt", Options(), adapting=True)
     begin(tmp_path / "adapt", Options(beams=4), adapting=True)

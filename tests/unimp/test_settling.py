@@ -17,6 +17,7 @@ from unimp.neighbours import Neighbours
 from unimp.options import Options
 from unimp.settling import settle
 from unimp.shop import Example, Log
+from unimp.system import System
 from unimp.validation import ndcg
 
 TRUE = np.tile([1.0, 3.0, 5.0], 10).astype(np.float32)
@@ -57,10 +58,12 @@ def system(decisions: Decisions, **more: Any) -> Any:
         "decisions": decisions,
         "decoder": Decoder,
         "tuned": lambda task: nullcontext(),
-        "rank": lambda task, asked, decoder: decoder.rank(task, asked),
+        "rank": lambda *asked: System.rank(made, *asked),
         "neighbours": None,
+        "near_scores": lambda asked: System.near_scores(made, asked),
+        "style": SimpleNamespace(history=5, earlier=20),
         "shown": np.ones(3, dtype=bool),
-        "near": lambda asked: made.neighbours.scores([e.history for e in asked]),
+        "timed": lambda stage, work: work(),
     }
     made = SimpleNamespace(**given | more)
     return made
@@ -116,40 +119,62 @@ def recommended(history: int, answer: int, count: int) -> list[Example]:
     return [Example(f"n{k}", "", bought, np.ones(1, np.float32), (None,), answer_items=(answer,)) for k in range(count)]
 
 
-def shop_of_pairs(asked: list[Example]) -> Any:
-    """Items 0 and 1 are bought together, 2 alone."""
+def shop_of_pairs(asked: list[Example], **valid: list[Example]) -> Any:
+    """Items 0 and 1 are bought together, 2 alone: 1 is near 0 with 2 / 3."""
     nothing = np.full(5, -1)
     offsets, item = np.array([0, 2, 4, 5]), np.array([0, 1, 0, 1, 2])
     log = Log(offsets, item, nothing.astype(np.float32), [None] * 5, nothing, (), {})
-    return SimpleNamespace(log=log, items=range(3), valid={"recommendation": asked})
+    return SimpleNamespace(log=log, items=range(3), valid={"recommendation": asked, **valid})
 
 
 class Popular(Decoder):
-    """Thinks item 2 likelier than item 1 by half a logit, whoever asks."""
+    """Thinks item 2 likelier than item 1 by a logit, whoever asks."""
 
     def rank(self, task: str, asked: list[Example], k: int = 10) -> np.ndarray:
-        return np.tile(np.array([0.0, 0.0, 0.5], np.float32), (len(asked), 1))
+        return np.tile(np.array([0.0, 0.0, 1.0], np.float32), (len(asked), 1))
 
 
-def test_neighbours_count_as_much_as_recommends_best() -> None:
+def test_neighbours_count_as_much_as_ranks_best() -> None:
     made = system(Decisions(), decoder=Popular)
-    settle(made, shop_of_pairs(recommended(0, 1, 30)))
-    assert made.decisions.neighbours == {"recommendation": 1}  # the least that lifts 1 above 2; more is no better
+    settle(made, shop_of_pairs([*recommended(0, 1, 120), *recommended(1, 2, 30)]))  # more than are scored together
+    assert made.decisions.neighbours == {"recommendation": 2}  # the least that lifts 1 above 2; more is no better
     second = 1 / np.log2(3)
     (told,) = made.told
-    assert told["valid_recommendation_neighbours_0"] == pytest.approx(second)
-    assert told["valid_recommendation_neighbours_1"] == told["valid_recommendation_neighbours_20"] == pytest.approx(1)
-    assert made.notes[0].startswith("validation NDCG@5 of recommendation by the weight of neighbours: 0 0.6309, 1 1.0")
+    assert told["valid_recommendation_neighbours_0"] == pytest.approx(0.8 * second + 0.2)
+    assert told["valid_recommendation_neighbours_2"] == pytest.approx(0.8 + 0.2 * second)
+    assert told["valid_recommendation_neighbours_2"] == told["valid_recommendation_neighbours_20"]
+    (note,) = made.notes
+    assert note.startswith(
+        "validation NDCG@5 of recommendation by the weight of neighbours: 0 0.7047, 1 0.7047, 2 0.9262"
+    )
+    assert note.endswith("; taken: 2")
 
 
-def test_neighbours_that_mislead_count_nothing() -> None:
+def test_items_of_domains_that_nobody_learned_are_no_rivals() -> None:
+    made = system(Decisions(), decoder=Popular, shown=np.array([True, True, False]))
+    settle(made, shop_of_pairs(recommended(0, 1, 120)))
+    assert made.told[0]["valid_recommendation_neighbours_0"] == 1
+    assert made.decisions.neighbours == {"recommendation": 0}
+
+
+def test_neighbours_that_mislead_count_nothing_and_tasks_nobody_asked_neither() -> None:
     made = system(Decisions(neighbours={"recommendation": 5.0, "search": 2.0}), decoder=Popular)
-    settle(made, shop_of_pairs(recommended(0, 2, 30)))
-    assert made.decisions.neighbours == {"recommendation": 0, "search": 2}  # nobody asked for a search
+    settle(made, shop_of_pairs(recommended(0, 2, 120)))
+    assert made.decisions.neighbours == {"recommendation": 0}
+
+
+def test_a_selection_by_items_counts_neighbours_too() -> None:
+    made = system(Decisions(), decoder=Popular)
+    nothing = {"cohort": "", "ratings": np.ones(1, np.float32), "whys": (None,), "history": np.zeros(1, np.int64)}
+    asked = [Example(f"s{k}", candidates=(2, 0, 1), answer_items=(1,), **nothing) for k in range(30)]
+    settle(made, shop_of_pairs(recommended(0, 1, 120), selection=asked))
+    assert made.decisions.by == "items"
+    logits = np.array([1.0, 0.0, 2 * 2 / 3])
+    assert np.exp(1.0) / np.exp(logits).sum() < made.decisions.threshold <= np.exp(4 / 3) / np.exp(logits).sum() + 1e-6
 
 
 @pytest.mark.parametrize(
-    ("options", "count"), [(Options(neighbours=False), 30), (Options(settle=False), 30), (Options(), 5)]
+    ("options", "count"), [(Options(neighbours=False), 120), (Options(settle=False), 120), (Options(), 99)]
 )
 def test_neighbours_that_nobody_wants_or_can_judge_stay_as_they_were(options: Options, count: int) -> None:
     before = Neighbours(np.zeros(4, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -157,6 +182,14 @@ def test_neighbours_that_nobody_wants_or_can_judge_stay_as_they_were(options: Op
     settle(made, shop_of_pairs(recommended(0, 1, count)))
     assert made.decisions.neighbours == {"recommendation": 5}
     assert made.neighbours is before
+
+
+def test_small_presets_want_neighbours_and_the_papers_do_not() -> None:
+    assert [Options(preset=name).wants_neighbours for name in ("tiny", "small", "paper", "mpt-1b")] == [True] * 2 + [
+        False
+    ] * 2
+    assert Options(preset="paper", neighbours=True).wants_neighbours
+    assert not Options(neighbours=False).wants_neighbours
 
 
 def test_scores_that_are_no_numbers_or_all_alike_find_nothing() -> None:

@@ -91,6 +91,12 @@ def test_neighbours_are_kept_where_rankings_count_them(fitted: tuple[System, Pat
     again.save(tmp_path / "saved")
     loaded = System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
     np.testing.assert_allclose(Answering(loaded).ranking("recommendation", asked), own + 2 * near, rtol=1e-6)
+    again.style = dataclasses.replace(again.style, history=1, earlier=1)
+    np.testing.assert_array_equal(again.near_scores(asked), again.neighbours.scores([e.history[-2:] for e in asked]))
+    assert not np.array_equal(again.near_scores(asked), near)
+    again.decisions = dataclasses.replace(again.decisions, neighbours={"recommendation": 0.0})
+    again.save(tmp_path / "without")
+    assert not (tmp_path / "without" / keeping.NEIGHBOURS).exists()
     file = tmp_path / "saved" / keeping.NEIGHBOURS
     save_file({name: torch.zeros(1, dtype=torch.long) for name in ("offsets", "item", "strength")}, file)
     with pytest.raises(CheckpointError, match=rf"{file} is damaged \(offsets are not those of .*; fit it again$"):
