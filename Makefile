@@ -61,6 +61,7 @@ bench: $(READY) ## measure ingestion, stages of a build, scoring, BM25, and the 
 	@$(BIN)/python benchmarks/half_products.py
 	@$(BIN)/python benchmarks/cross_attention.py
 	@$(BIN)/python benchmarks/large_catalogue.py
+	@$(BIN)/python benchmarks/neighbours.py
 	@$(BIN)/python benchmarks/vision_cache.py
 
 clean: ## remove the environment and the demo

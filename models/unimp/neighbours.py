@@ -24,6 +24,7 @@ from torch import Tensor
 from unimp.shop import Ints, Log
 
 DECAY, REACH, SHRINK = 0.9, 20, 1.0
+_WORTH = DECAY ** np.arange(REACH)
 KEPT = 200  # neighbours of an item, the strongest: what a catalogue of 120,000 items can keep in 200 MB
 BLOCK = 100_000  # rows of the log whose pairs are counted together
 
@@ -83,25 +84,28 @@ class Neighbours:
 def _pairs(log: Log, items: int) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Pairs of items that have something in common, and how strongly; all of an item are in one part."""
     bought = np.bincount(log.item, minlength=items)
-    owner = np.repeat(np.arange(log.users), np.diff(log.offsets))
     order = np.argsort(log.item, kind="stable")  # rows, item after item
-    apart = np.concatenate([np.arange(-REACH, 0), np.arange(1, REACH + 1)])
-    worth = DECAY ** (np.abs(apart) - 1.0)
+    lengths = np.diff(log.offsets)
+    before = np.arange(len(log.item)) - np.repeat(log.offsets[:-1], lengths)  # rows of the same customer
+    after = np.repeat(lengths, lengths) - 1 - before
     ends = np.cumsum(bought)
     start = 0
     while start < items:
         begin = ends[start] - bought[start]
         stop = max(start + 1, int(np.searchsorted(ends, begin + BLOCK, side="right")))
         rows = order[begin : ends[stop - 1]]
-        other = rows[:, None] + apart
-        inside = (other >= 0) & (other < len(owner))
-        other = np.where(inside, other, rows[:, None])  # itself, which is no pair
-        real = (owner[other] == owner[rows][:, None]) & (log.item[other] != log.item[rows][:, None])
-        one, two = np.broadcast_to(log.item[rows][:, None], real.shape)[real], log.item[other][real]
-        keys, which = np.unique(one * items + two, return_inverse=True)
-        common = np.bincount(which, weights=np.broadcast_to(worth, real.shape)[real], minlength=len(keys))
-        first, second = keys // items, keys % items
-        common = np.minimum(common, np.minimum(bought[first], bought[second]))  # who buys both again and again
+        # Pair and distance in one number: plain numbers are sorted ten times as fast as their places.
+        found = [np.zeros(0, dtype=np.int64)]
+        for distance in range(1, REACH + 1):
+            for there, sign in ((before, -1), (after, 1)):
+                own = rows[there[rows] >= distance]
+                one, two = log.item[own], log.item[own + sign * distance]
+                found.append(((one * items + two) * REACH + distance - 1)[one != two])
+        pairs, steps = np.divmod(np.sort(np.concatenate(found)), REACH)
+        begins = np.flatnonzero(np.diff(pairs, prepend=-1))
+        first, second = np.divmod(pairs[begins], items)
+        common = np.add.reduceat(_WORTH[steps], begins)
+        common = np.minimum(common, np.minimum(bought[first], bought[second]))  # of one who buys both again and again
         strength = common / (np.sqrt(bought[first] * bought[second].astype(np.float64)) + SHRINK)
         yield first, second, strength.astype(np.float32)
         start = stop
@@ -109,7 +113,7 @@ def _pairs(log: Log, items: int) -> Iterator[tuple[Ints, Ints, Floats]]:
 
 def _strongest(first: Ints, second: Ints, strength: Floats, kept: int) -> tuple[Ints, Ints, Floats]:
     """The strongest pairs of each first item; of equal ones the earlier item of the catalogue."""
-    order = np.lexsort((second, -strength, first))
+    order = np.lexsort((-strength, first))  # stable, and second items rise
     first, second, strength = first[order], second[order], strength[order]
     place = np.arange(len(first)) - np.searchsorted(first, first)
     return first[place < kept], second[place < kept], strength[place < kept]
