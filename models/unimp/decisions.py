@@ -9,7 +9,7 @@
                 and for searches, where it gains more than the standard error of the gain; else 0 (`best_weight`)
 
 Five numbers in all, from some hundred examples. `options.settle = False` leaves the model's own word: the plain
-expected rating, the labels as they are written.
+expected rating, the labels as they are written, no neighbours.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ def threshold(scores: Sequence[Floats], examples: Sequence[Example]) -> tuple[fl
     return float(best[len(best) // 2]), float(reached.max())
 
 
-def best_weight(reached: Floats) -> int:
+def best_weight(reached: NDArray[np.float64]) -> int:
     """Which of some weights to take, given what each reached in each example `(weights, examples)`; the first is none.
 
     That of the highest mean, the first of equals, where its paired gain over none is above the gain's standard error.
     """
-    gains = (reached - reached[0]).astype(np.float64)
+    gains = reached - reached[0]
     best = int(gains.mean(1).argmax())
     error = gains[best].std(ddof=1) / np.sqrt(gains.shape[1])
     return best if gains[best].mean() > error * (1 + 1e-9) else 0

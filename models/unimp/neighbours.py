@@ -27,6 +27,7 @@ DECAY, REACH, SHRINK = 0.9, 20, 1.0
 _WORTH = DECAY ** np.arange(REACH)
 KEPT = 200  # neighbours of an item, the strongest: what a catalogue of 120,000 items can keep in 200 MB
 BLOCK = 100_000  # rows of the log whose pairs are counted together
+_KINDS = {"offsets": torch.int64, "item": torch.int32, "strength": torch.float32}
 
 Floats = NDArray[np.float32]
 
@@ -40,9 +41,9 @@ class Neighbours:
     strength: Floats
 
     @classmethod
-    def of(cls, log: Log, items: int, kept: int = KEPT) -> Neighbours:
-        """Neighbours in a log of purchases, for a catalogue of so many items; the strongest `kept` of each."""
-        parts = [_strongest(*pairs, kept) for pairs in _pairs(log, items)]
+    def of(cls, log: Log, items: int) -> Neighbours:
+        """Neighbours in a log of purchases, for a catalogue of so many items; the strongest KEPT of each."""
+        parts = [_strongest(*pairs) for pairs in _pairs(log, items)]
         first, second, strength = (np.concatenate(column) for column in zip(*parts, strict=True))
         offsets = np.concatenate([[0], np.cumsum(np.bincount(first, minlength=items))])
         return cls(offsets, second.astype(np.int32), strength)
@@ -63,7 +64,7 @@ class Neighbours:
 
     def tensors(self) -> dict[str, Tensor]:
         """As weights are kept."""
-        return {name: torch.from_numpy(getattr(self, name)) for name in ("offsets", "item", "strength")}
+        return {name: torch.from_numpy(getattr(self, name)) for name in _KINDS}
 
     @classmethod
     def from_tensors(cls, kept: Mapping[str, Tensor], items: int) -> Neighbours:
@@ -72,12 +73,17 @@ class Neighbours:
         Raises:
             KeyError, ValueError: they are no neighbours, or those of another catalogue.
         """
-        found = cls(**{name: kept[name].numpy() for name in ("offsets", "item", "strength")})
+        for name, dtype in _KINDS.items():
+            if kept[name].dtype != dtype or kept[name].ndim != 1:
+                raise ValueError(f"{name} is no row of {dtype}")
+        found = cls(**{name: kept[name].numpy() for name in _KINDS})
         ends, named = found.offsets, found.item
         if len(ends) != items + 1 or ends[0] != 0 or (np.diff(ends) < 0).any() or ends[-1] != len(named):
             raise ValueError(f"offsets are not those of {items} items")
         if len(named) != len(found.strength) or (len(named) and not 0 <= named.min() <= named.max() < items):
             raise ValueError(f"neighbours are not among {items} items")
+        if not np.isfinite(found.strength).all():
+            raise ValueError("strengths are no numbers")
         return found
 
 
@@ -111,9 +117,9 @@ def _pairs(log: Log, items: int) -> Iterator[tuple[Ints, Ints, Floats]]:
         start = stop
 
 
-def _strongest(first: Ints, second: Ints, strength: Floats, kept: int) -> tuple[Ints, Ints, Floats]:
+def _strongest(first: Ints, second: Ints, strength: Floats) -> tuple[Ints, Ints, Floats]:
     """The strongest pairs of each first item; of equal ones the earlier item of the catalogue."""
     order = np.lexsort((-strength, first))  # stable, and second items rise
     first, second, strength = first[order], second[order], strength[order]
-    place = np.arange(len(first)) - np.searchsorted(first, first)
-    return first[place < kept], second[place < kept], strength[place < kept]
+    kept = np.arange(len(first)) - np.searchsorted(first, first) < KEPT
+    return first[kept], second[kept], strength[kept]

@@ -71,7 +71,7 @@ def _weigh(system: System, shop: Shop, examples: Mapping[str, Sequence[Example]]
 
 def _weight(system: System, task: str, asked: Sequence[Example], decoder: Decoder) -> float:
     """The weight of neighbours that ranks best."""
-    reached = np.zeros((len(WEIGHTS), len(asked)), dtype=np.float32)
+    reached = np.zeros((len(WEIGHTS), len(asked)))
     for start in range(0, len(asked), _BLOCK):
         part = asked[start : start + _BLOCK]
         with system.tuned(task):

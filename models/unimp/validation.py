@@ -103,12 +103,12 @@ def ndcg(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -
     return float(gains(scores, examples, k).mean()) if len(examples) else 0.0
 
 
-def gains(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> NDArray[np.float32]:
+def gains(scores: NDArray[np.float32], examples: Sequence[Example], k: int = 5) -> NDArray[np.float64]:
     """NDCG@k `(n,)` of scores `(n, items)`; history items are left out, equal scores count against the answer.
 
     So does a score that is no number.
     """
-    found = np.zeros(len(examples), dtype=np.float32)
+    found = np.zeros(len(examples))
     for n, (row, example) in enumerate(zip(scores, examples, strict=True)):
         own = row.copy()
         answer = example.answer_items[0]

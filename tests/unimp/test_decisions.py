@@ -108,7 +108,7 @@ def test_facts_come_back(settled: Decisions) -> None:
     ],
 )
 def test_a_weight_wants_a_gain_above_its_standard_error(gains: list[list[float]], best: int) -> None:
-    assert decisions.best_weight(np.array(gains, dtype=np.float32)) == best
+    assert decisions.best_weight(np.array(gains)) == best
 
 
 def test_facts_of_before_there_were_neighbours_come_back_without() -> None:

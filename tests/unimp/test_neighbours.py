@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,10 +77,11 @@ def test_the_last_purchase_counts_most_and_old_ones_not_at_all() -> None:
     assert not found.scores([np.zeros(0, np.int64)]).any()
 
 
-def test_the_strongest_neighbours_are_kept() -> None:
+def test_the_strongest_neighbours_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     log = drawn()
     strength = plainly(log)
-    found = Neighbours.of(log, ITEMS, kept=3).scores([np.array([item]) for item in range(ITEMS)])
+    monkeypatch.setattr(neighbours, "KEPT", 3)
+    found = Neighbours.of(log, ITEMS).scores([np.array([item]) for item in range(ITEMS)])
     assert ((found > 0).sum(axis=1) == 3).all()
     for item in range(ITEMS):
         assert found[item].min(where=found[item] > 0, initial=9) >= np.sort(strength[item])[-3] - 1e-6
@@ -113,10 +115,20 @@ def test_they_come_back_as_they_were_kept() -> None:
         ({"item": [1, 12]}, "neighbours are not among 12 items"),
         ({"item": [1, -1]}, "neighbours are not among 12 items"),
         ({"strength": [0.5]}, "neighbours are not among 12 items"),
+        ({"strength": [0.5, np.nan]}, "strengths are no numbers"),
+        ({"item": [[1, 2]]}, "item is no row of torch.int32"),
+        ({"offsets": 0}, "offsets is no row of torch.int64"),
     ],
 )
-def test_tensors_of_something_else_are_refused(spoilt: dict[str, list[float]], said: str) -> None:
-    whole: dict[str, list[float]] = {"offsets": [0] * 12 + [2], "item": [1, 2], "strength": [0.5, 0.25]}
-    Neighbours.from_tensors({name: torch.tensor(values) for name, values in whole.items()}, ITEMS)
+def test_tensors_of_something_else_are_refused(spoilt: dict[str, Any], said: str) -> None:
+    whole = {"offsets": [0] * 12 + [2], "item": [1, 2], "strength": [0.5, 0.25]}
+    kinds = Neighbours.of(drawn(), ITEMS).tensors()
+
+    def tensors(values: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor(own, dtype=kinds[name].dtype) for name, own in values.items()}
+
+    Neighbours.from_tensors(tensors(whole), ITEMS)
     with pytest.raises(ValueError, match=said):
-        Neighbours.from_tensors({name: torch.tensor(values) for name, values in (whole | spoilt).items()}, ITEMS)
+        Neighbours.from_tensors(tensors(whole | spoilt), ITEMS)
+    with pytest.raises(ValueError, match=r"strength is no row of torch\.float32"):
+        Neighbours.from_tensors(tensors(whole) | {"strength": torch.zeros(2, dtype=torch.float64)}, ITEMS)

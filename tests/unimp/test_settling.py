@@ -185,9 +185,8 @@ def test_neighbours_that_nobody_wants_or_can_judge_stay_as_they_were(options: Op
 
 
 def test_small_presets_want_neighbours_and_the_papers_do_not() -> None:
-    assert [Options(preset=name).wants_neighbours for name in ("tiny", "small", "paper", "mpt-1b")] == [True] * 2 + [
-        False
-    ] * 2
+    wanting = [name for name in ("tiny", "small", "paper", "mpt-1b") if Options(preset=name).wants_neighbours]
+    assert wanting == ["tiny", "small"]
     assert Options(preset="paper", neighbours=True).wants_neighbours
     assert not Options(neighbours=False).wants_neighbours
 

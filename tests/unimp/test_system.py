@@ -98,7 +98,7 @@ def test_neighbours_are_kept_where_rankings_count_them(fitted: tuple[System, Pat
     again.save(tmp_path / "without")
     assert not (tmp_path / "without" / keeping.NEIGHBOURS).exists()
     file = tmp_path / "saved" / keeping.NEIGHBOURS
-    save_file({name: torch.zeros(1, dtype=torch.long) for name in ("offsets", "item", "strength")}, file)
+    save_file({name: tensor[:1] for name, tensor in again.neighbours.tensors().items()}, file)
     with pytest.raises(CheckpointError, match=rf"{file} is damaged \(offsets are not those of .*; fit it again$"):
         System.load(tmp_path / "saved", shop.items, tmp_path / "scratch")
     file.unlink()
